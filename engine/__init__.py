@@ -1,0 +1,1 @@
+"""The domain of Kairos, pure: no I/O, no clock, no dice."""

@@ -1,0 +1,92 @@
+"""Identities: tracks, profiles, partitions and decisions, each encoded so that reading it needs no index."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from engine.errors import InvalidInput
+
+ANON, USER = "anon:", "user:"
+MAX_ID_LENGTH = 256
+
+
+def anon_track(anonymous_id: str) -> str:
+    """The track of an anonymous visitor or device."""
+    return ANON + anonymous_id
+
+
+def user_track(user_id: str) -> str:
+    """The track of a known user."""
+    return USER + user_id
+
+
+def partition_of(track_id: str, n_partitions: int) -> int:
+    """The home partition of an identity.
+
+    >>> partition_of("user:ada", 64) == partition_of("user:ada", 64)
+    True
+    """
+    return int.from_bytes(blake2b(track_id.encode(), digest_size=8).digest(), "big") % n_partitions
+
+
+def profile_id(root: str) -> str:
+    """The public id of the profile whose root track is `root`.
+
+    >>> root_of(profile_id("anon:a-1"))
+    'anon:a-1'
+    """
+    return "p_" + base64.urlsafe_b64encode(root.encode()).rstrip(b"=").decode()
+
+
+def root_of(identity: str) -> str:
+    """The root track named by a profile id, `user:…` or `anon:…`.
+
+    Raises:
+        InvalidInput: `bad_profile_id` for anything else.
+    """
+    if identity.startswith((ANON, USER)):
+        if 5 < len(identity) <= MAX_ID_LENGTH + 5:
+            return identity
+    elif identity.startswith("p_"):
+        try:
+            root = base64.urlsafe_b64decode(identity[2:] + "=" * (-len(identity[2:]) % 4)).decode()
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            root = ""
+        if root.startswith((ANON, USER)) and profile_id(root) == identity:
+            return root
+    raise InvalidInput("bad_profile_id", "expected a profileId, or user:<userId>, or anon:<anonymousId>")
+
+
+def message_hash(key: bytes, message_id: str) -> int:
+    """A keyed 64-bit hash of a message id, so that ids can be compared without being kept."""
+    return int.from_bytes(blake2b(message_id.encode(), digest_size=8, key=key).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DecisionId:
+    """Where a decision stands in the journal: partition, entry `epoch-seq`, index in the entry."""
+
+    partition: int
+    epoch: int
+    seq: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"d_{self.partition}_{self.epoch}_{self.seq}_{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> DecisionId:
+        """Read the text form back.
+
+        Raises:
+            InvalidInput: `bad_decision_id`.
+        """
+        head, *parts = text.split("_")
+        if head == "d" and len(parts) == 4 and all(p.isascii() and p.isdigit() and len(p) < 20 for p in parts):
+            found = cls(*(int(p) for p in parts))
+            if str(found) == text:
+                return found
+        raise InvalidInput("bad_decision_id", "expected a decisionId as /v1/decide returned it")

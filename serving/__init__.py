@@ -1,0 +1,1 @@
+"""HTTP, files and the command line around the engine."""

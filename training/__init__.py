@@ -1,0 +1,1 @@
+"""Learning: the conversion model, its card and its registry."""
