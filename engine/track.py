@@ -1,0 +1,283 @@
+"""A track: everything known through one identity, folded signal by signal, in any order, exactly once."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Final
+
+from engine.decay import DecayedSum
+from engine.session import Session, add_to_sessions
+from engine.signals import BEHAVIOURAL, Signal
+
+DAY_MS: Final = 24 * 3600 * 1000
+LATE_MS: Final = DAY_MS
+FOLD_MS: Final = LATE_MS + 31 * 60 * 1000
+"""A session that ended this long before the latest event can no longer change; it joins the moving averages."""
+DEDUP_MS: Final = DAY_MS
+CLICK_HALF_LIFE_MS: Final = 120_000
+HOVER_HALF_LIFE_MS: Final = 120_000
+PAST_ALPHA: Final = 0.3
+MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_DECISIONS, MAX_SERVED, MAX_TRAITS = 32, 100, 64, 128, 32, 64
+PAST: Final = ("scroll_share", "time_s", "pages", "products", "clicks", "converted")
+
+Recent = tuple[int, int, str, Any, Any]
+"""(t_ms, message, "page" | "scroll" | "heartbeat", a, b): (height_px, page key), (px, share), (time_s, increment_s)."""
+CartOp = tuple[int, int, str, float, float, list[list[Any]]]
+"""(t_ms, message, product, ±quantity, price, []) or (t_ms, message, "", 0, 0, [[product, quantity, price], …])."""
+
+
+def _key(text: str) -> int:
+    return zlib.crc32(text.encode())
+
+
+class Track:
+    """The state of one identity. Verbs: fresh, observe, snapshot, restore; the rest reads.
+
+    Aggregates are by event time and equal for any order of arrival of events up to 24 h late.
+    """
+
+    __slots__ = (
+        "assignments", "bot", "cart", "checkout_ms", "clicks", "decisions", "generation", "groups", "hover",
+        "id", "last_order_ms", "latest_ms", "members", "memberships", "moved_to", "n_folded", "n_late",
+        "n_signals", "offer_clicks", "offer_views", "orders", "past", "past_end_ms", "pending_to", "recent",
+        "requests", "root", "seen", "served", "sessions", "touched_ms", "traits",
+    )  # fmt: skip
+
+    def __init__(self, track_id: str) -> None:
+        self.id = track_id
+        # identity: where this track lives and what else lives with it
+        self.root = track_id
+        self.members: dict[str, int] = {}
+        self.moved_to: str | None = None
+        self.pending_to: str | None = None
+        self.generation = 0
+        # once: message hash → receipt
+        self.seen: dict[int, int] = {}
+        # behaviour, by event time
+        self.n_signals = 0
+        self.n_late = 0
+        self.bot = False
+        self.latest_ms = 0
+        self.touched_ms = 0
+        self.sessions: list[Session] = []
+        self.n_folded = 0
+        self.past = [0.0] * len(PAST)
+        self.past_end_ms = 0
+        self.recent: list[Recent] = []
+        self.clicks = DecayedSum()
+        self.hover = DecayedSum()
+        self.cart: list[CartOp] = []
+        self.checkout_ms = 0
+        self.last_order_ms = 0
+        self.orders: dict[str, list[Any]] = {}
+        self.offer_views: dict[str, int] = {}
+        self.offer_clicks: dict[str, int] = {}
+        self.traits: dict[str, list[Any]] = {}
+        self.groups: dict[str, int] = {}
+        # what Kairos did
+        self.memberships: dict[str, list[int]] = {}
+        self.served: dict[str, list[int]] = {}
+        self.decisions: dict[str, list[Any]] = {}
+        self.requests: dict[int, str] = {}
+        self.assignments: dict[str, list[Any]] = {}
+
+    @classmethod
+    def fresh(cls, track_id: str) -> Track:
+        """A track nothing is known of yet."""
+        return cls(track_id)
+
+    # -- observing -------------------------------------------------------------------------------------
+
+    def is_duplicate(self, message: int, received_ms: int) -> bool:
+        """Whether this message took effect on this track within the last 24 h of receipt."""
+        seen = self.seen.get(message)
+        return seen is not None and received_ms - seen < DEDUP_MS
+
+    def observe(self, signal: Signal, received_ms: int) -> bool:
+        """Fold one signal in; False when it is a duplicate and changes nothing."""
+        if self.is_duplicate(signal.message, received_ms):
+            return False
+        self._remember(signal.message, received_ms)
+        self.n_signals += 1
+        kind, t_ms = signal.kind, signal.t_ms
+        if kind in BEHAVIOURAL:
+            if t_ms < self.latest_ms - LATE_MS:
+                self.n_late += 1
+            else:
+                self._behave(signal)
+        if kind.startswith("order_"):
+            self._order(signal)
+        elif kind in ("identify", "group"):
+            self._describe(signal)
+        elif kind.startswith("offer_"):
+            counts = self.offer_views if kind == "offer_viewed" else self.offer_clicks
+            offer = signal.fields.get("offer_id")
+            if offer is not None and kind != "offer_redeemed":
+                counts[offer] = counts.get(offer, 0) + 1
+        return True
+
+    def _remember(self, message: int, received_ms: int) -> None:
+        seen = self.seen
+        while seen:
+            oldest = next(iter(seen))
+            if received_ms - seen[oldest] < DEDUP_MS:
+                break
+            del seen[oldest]
+        seen.pop(message, None)
+        seen[message] = received_ms
+        self.touched_ms = max(self.touched_ms, received_ms)
+
+    def _behave(self, signal: Signal) -> None:
+        kind, t_ms, fields = signal.kind, signal.t_ms, signal.fields
+        page_key = _key(fields["url"]) if "url" in fields else 0
+        items = fields.get("items") or ()
+        products = [_key(str(item["id"])) for item in items] if kind == "product_viewed" else []
+        last = self.sessions[-1] if self.sessions else None
+        if last is None or not last.start_ms <= t_ms <= last.end_ms + 30 * 60 * 1000:
+            last = add_to_sessions(self.sessions, Session(t_ms, t_ms))
+        last.observe(signal, page_key, products)
+        self.latest_ms = max(self.latest_ms, t_ms)
+        if kind == "page":
+            self._recall((t_ms, signal.message, "page", fields.get("height_px"), page_key))
+        elif kind == "scroll":
+            self._recall((t_ms, signal.message, "scroll", fields.get("px"), fields.get("share")))
+            if fields.get("height_px") is not None:
+                self._recall((t_ms, signal.message, "height", fields["height_px"], None))
+        elif kind == "heartbeat":
+            self._recall((t_ms, signal.message, "heartbeat", fields.get("time_s"), fields.get("increment_s")))
+        elif kind == "click":
+            self.clicks.add(1.0, t_ms, CLICK_HALF_LIFE_MS)
+        elif kind == "hover":
+            self.hover.add((fields.get("ms") or 0.0) / 1000.0, t_ms, HOVER_HALF_LIFE_MS)
+        elif kind in ("product_added", "product_removed", "cart_viewed", "checkout_started"):
+            self._cart(signal)
+        self._fold_past()
+
+    def _recall(self, entry: Recent) -> None:
+        recent = self.recent
+        position = len(recent)
+        while position and recent[position - 1][:3] > entry[:3]:
+            position -= 1
+        recent.insert(position, entry)
+        if len(recent) > MAX_RECENT:
+            del recent[0]
+
+    def _cart(self, signal: Signal) -> None:
+        kind, t_ms, message = signal.kind, signal.t_ms, signal.message
+        if kind == "checkout_started":
+            self.checkout_ms = max(self.checkout_ms, t_ms)
+        if t_ms <= self.last_order_ms:
+            return
+        items = signal.fields.get("items") or []
+        if kind in ("product_added", "product_removed"):
+            sign = 1.0 if kind == "product_added" else -1.0
+            self.cart.extend(
+                (t_ms, message, str(i["id"]), sign * (i.get("quantity") or 1), i.get("price") or 0.0, [])
+                for i in items
+            )
+        elif items:
+            listed = [[str(i["id"]), float(i.get("quantity") or 1), i.get("price") or 0.0] for i in items]
+            self.cart.append((t_ms, message, "", 0.0, 0.0, listed))
+        if len(self.cart) > 1:
+            self.cart.sort(key=lambda op: op[:3])
+            del self.cart[:-MAX_CART]
+
+    def _order(self, signal: Signal) -> None:
+        fields = signal.fields
+        order_id = str(fields.get("order_id") or signal.message)
+        order = self.orders.setdefault(order_id, [None, 0.0, 0.0, False])
+        if signal.kind == "order_completed":
+            order[0] = signal.t_ms if order[0] is None else min(order[0], signal.t_ms)
+            order[1] = max(order[1], fields.get("value") or 0.0)
+            if signal.t_ms > self.last_order_ms:
+                self.last_order_ms = signal.t_ms
+                self.cart = [op for op in self.cart if op[0] > signal.t_ms]
+        elif signal.kind == "order_refunded":
+            order[2] += fields["value"] if fields.get("value") is not None else float("inf")
+        else:
+            order[3] = True
+        while len(self.orders) > MAX_ORDERS:
+            del self.orders[min(self.orders, key=lambda key: (self.orders[key][0] or 0, key))]
+
+    def _describe(self, signal: Signal) -> None:
+        for name, value in (signal.fields.get("traits") or {}).items():
+            stamp = [value, signal.t_ms, signal.message]
+            known = self.traits.get(name)
+            if (known is None and len(self.traits) < MAX_TRAITS) or (
+                known is not None and known[1:] < stamp[1:]
+            ):
+                self.traits[name] = stamp
+        if signal.kind == "group" and signal.fields.get("group_id"):
+            group = str(signal.fields["group_id"])
+            if group in self.groups or len(self.groups) < MAX_TRAITS:
+                self.groups[group] = max(self.groups.get(group, 0), signal.t_ms)
+
+    def _fold_past(self) -> None:
+        while len(self.sessions) > 1 and self.sessions[0].end_ms < self.latest_ms - FOLD_MS:
+            session = self.sessions.pop(0)
+            self.past = averaged(self.past, self.n_folded, session)
+            self.n_folded += 1
+            self.past_end_ms = session.end_ms
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    @property
+    def n_sessions(self) -> int:
+        """Sessions ever seen, the current one included."""
+        return self.n_folded + len(self.sessions)
+
+    # -- snapshot --------------------------------------------------------------------------------------
+
+    def snapshot(self) -> list[Any]:
+        """The whole state as plain lists, bit for bit; the first element is the format's version."""
+        return [
+            1, self.id, self.root, list(self.members.items()), self.moved_to, self.pending_to, self.generation,
+            list(self.seen.items()), self.n_signals, self.n_late, self.bot, self.latest_ms, self.touched_ms,
+            [s.to_list() for s in self.sessions], self.n_folded, list(self.past), self.past_end_ms,
+            [list(r) for r in self.recent], [self.clicks.value, self.clicks.at_ms],
+            [self.hover.value, self.hover.at_ms], [list(op) for op in self.cart], self.checkout_ms,
+            self.last_order_ms, [[k, *v[:2], None if v[2] == float("inf") else v[2], v[3]] for k, v in self.orders.items()],
+            list(self.offer_views.items()), list(self.offer_clicks.items()),
+            [[k, *v] for k, v in self.traits.items()], list(self.groups.items()),
+            [[k, *v] for k, v in self.memberships.items()], [[k, *v] for k, v in self.served.items()],
+            [[k, *v] for k, v in self.decisions.items()], list(self.requests.items()),
+            [[k, *v] for k, v in self.assignments.items()],
+        ]  # fmt: skip
+
+    @classmethod
+    def restore(cls, state: list[Any]) -> Track:
+        """Rebuild from `snapshot()`."""
+        if state[0] != 1:
+            raise ValueError(f"a snapshot of format {state[0]}, this engine reads 1")
+        track = cls(state[1])
+        track.root, members, track.moved_to, track.pending_to, track.generation = state[2:7]
+        track.members = {k: v for k, v in members}
+        track.seen = {k: v for k, v in state[7]}
+        track.n_signals, track.n_late, track.bot, track.latest_ms, track.touched_ms = state[8:13]
+        track.sessions = [Session.from_list(row) for row in state[13]]
+        track.n_folded, track.past, track.past_end_ms = state[14], list(state[15]), state[16]
+        track.recent = [(r[0], r[1], r[2], r[3], r[4]) for r in state[17]]
+        track.clicks, track.hover = DecayedSum(*state[18]), DecayedSum(*state[19])
+        track.cart = [(r[0], r[1], r[2], r[3], r[4], r[5]) for r in state[20]]
+        track.checkout_ms, track.last_order_ms = state[21:23]
+        track.orders = {r[0]: [r[1], r[2], float("inf") if r[3] is None else r[3], r[4]] for r in state[23]}
+        track.offer_views, track.offer_clicks = {k: v for k, v in state[24]}, {k: v for k, v in state[25]}
+        track.traits = {r[0]: list(r[1:]) for r in state[26]}
+        track.groups = {k: v for k, v in state[27]}
+        track.memberships = {r[0]: list(r[1:]) for r in state[28]}
+        track.served = {r[0]: list(r[1:]) for r in state[29]}
+        track.decisions = {r[0]: list(r[1:]) for r in state[30]}
+        track.requests = {k: v for k, v in state[31]}
+        track.assignments = {r[0]: list(r[1:]) for r in state[32]}
+        return track
+
+
+def averaged(past: list[float], n_before: int, session: Session) -> list[float]:
+    """The moving averages over sessions after one more: each new session weighs `PAST_ALPHA`, the first all."""
+    row = (
+        session.scroll_share, session.time_s, float(session.n_pages), float(len(session.products)),
+        float(session.n_clicks), 1.0 if session.n_orders else 0.0,
+    )  # fmt: skip
+    if n_before == 0:
+        return list(row)
+    return [old + PAST_ALPHA * (new - old) for old, new in zip(past, row, strict=True)]
