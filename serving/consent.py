@@ -1,0 +1,36 @@
+"""What a visitor agreed to: Segment's consent preferences and the Global Privacy Control header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from serving.settings import ConsentDefaults
+
+CATEGORIES: Final = ("analytics", "personalisation", "training")
+
+
+class ConsentReader:
+    """Reads consent into {"analytics", "personalisation", "training"}: what is not said is the settings' default."""
+
+    def __init__(self, defaults: ConsentDefaults) -> None:
+        self._defaults = {name: bool(getattr(defaults, name)) for name in CATEGORIES}
+
+    def read(self, preferences: object, sec_gpc: str | None = None) -> dict[str, bool]:
+        """Consent from `context.consent.categoryPreferences`; `Sec-GPC: 1` means no personalisation, no training."""
+        consent = self._defaults.copy()
+        if isinstance(preferences, Mapping):
+            for name in CATEGORIES:
+                if isinstance(given := preferences.get(name), bool):
+                    consent[name] = given
+            if isinstance(given := preferences.get("personalization"), bool) and "personalisation" not in preferences:
+                consent["personalisation"] = given
+        if sec_gpc is not None and sec_gpc.strip() == "1":
+            consent["personalisation"] = consent["training"] = False
+        return consent
+
+
+def preferences_in(context: object) -> object:
+    """The category preferences inside a raw context, if it has any."""
+    consent = context.get("consent") if isinstance(context, Mapping) else None
+    return consent.get("categoryPreferences") if isinstance(consent, Mapping) else None

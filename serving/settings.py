@@ -1,0 +1,170 @@
+"""Every setting of Kairos in one typed tree, with its one default; read from a YAML file and `KAIROS_*` variables."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine.errors import InvalidInput
+
+PREFIX: Final = "KAIROS_"
+
+
+class _Tree(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Retention(_Tree):
+    """How long things are kept, in days; afterwards a decision answers 410 and a profile is forgotten."""
+
+    profiles_days: float = Field(default=90, gt=0)
+    decisions_days: float = Field(default=30, gt=0)
+    signals_days: float = Field(default=30, gt=0)
+
+
+class ConsentDefaults(_Tree):
+    """What counts as agreed where a visitor's request says nothing."""
+
+    analytics: bool = True
+    personalisation: bool = True
+    training: bool = True
+
+
+class BodyLimits(_Tree):
+    """Sizes after decompression and patience with slow senders."""
+
+    event_bytes: int = Field(default=32 * 1024, ge=1024)
+    batch_bytes: int = Field(default=500 * 1024, ge=1024)
+    book_bytes: int = Field(default=1024 * 1024, ge=1024)
+    depth: int = Field(default=64, ge=8, le=200)
+    read_timeout_s: float = Field(default=10, gt=0)
+    n_base: int = Field(default=500, ge=1)
+    n_signals: int = Field(default=1000, ge=1)
+
+
+class Lateness(_Tree):
+    """How old an event may be and still count in sessions and aggregates."""
+
+    max_late_h: float = Field(default=24, gt=0)
+
+
+class Deadlines(_Tree):
+    """Time limits of the ingress, in milliseconds."""
+
+    decide_ms: int = Field(default=150, ge=1, le=10_000)
+    observe_ms: int = Field(default=5_000, ge=1)
+    read_ms: int = Field(default=2_000, ge=1)
+    late_reply_ms: int = Field(default=3_000, ge=0)
+    """How long a decision that missed its deadline is waited for, so that it can be superseded."""
+
+
+class Settings(_Tree):
+    """The whole tree. `Settings()` is what `kairos up` runs with."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)
+    data_dir: Path = Path(".kairos")
+    redis_url: str | None = None
+    n_shards: int = Field(default=2, ge=1, le=1024)
+    n_partitions: int = Field(default=64, ge=1, le=4096)
+    keys_file: Path | None = None
+    store_durability: Literal["required", "any"] = "required"
+    origins: tuple[str, ...] = ()
+    """Web origins whose pages may send events and ask for decisions; `*` is any."""
+    default_limit: int = Field(default=10, ge=1, le=100)
+    deadlines: Deadlines = Deadlines()
+    retention: Retention = Retention()
+    consent: ConsentDefaults = ConsentDefaults()
+    body: BodyLimits = BodyLimits()
+    late: Lateness = Lateness()
+    rates: dict[str, float] = Field(default_factory=dict)
+    """Value of one unit of a currency in any common unit, e.g. {EUR: 1, USD: 0.92}; a currency without is left out."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach Kairos."""
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind address is reachable from this machine only.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.9"), is_loopback("0.0.0.0"), is_loopback("::1")
+    (True, True, False, True)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str], **given: object) -> Settings:
+    """Settings from defaults, then the file, then `KAIROS_PORT`, `KAIROS_RETENTION__PROFILES_DAYS`, …, then `given`.
+
+    `REDIS_URL` is read too. Variables that name no setting are not ours and are left alone.
+
+    Raises:
+        InvalidInput: `bad_settings`, with every fault, what was found and what was expected.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            raise InvalidInput("bad_settings", f"{path}: {' '.join(str(error).split())}") from None
+        if read is not None and not isinstance(read, dict):
+            raise InvalidInput("bad_settings", f"{path}: found a {type(read).__name__}, expected a mapping")
+        tree.update(read or {})
+    if "REDIS_URL" in environ:
+        tree["redis_url"] = environ["REDIS_URL"]
+    for name, value in environ.items():
+        if name.startswith(PREFIX):
+            _set(tree, name.removeprefix(PREFIX).lower().split("__"), value)
+    tree.update({name: value for name, value in given.items() if value is not None})
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        faults = "; ".join(_fault(dict(e)) for e in error.errors(include_url=False))
+        raise InvalidInput("bad_settings", f"{path}: {faults}" if path else faults) from None
+
+
+def _set(tree: dict[str, Any], steps: list[str], value: str) -> None:
+    model: Any = Settings
+    for step in steps[:-1]:
+        if step not in model.model_fields:
+            return
+        model = model.model_fields[step].annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return
+        branch = tree.setdefault(step, {})
+        if not isinstance(branch, dict):
+            return
+        tree = branch
+    if steps[-1] in model.model_fields:
+        structured = value[:1] in ("[", "{")
+        tree[steps[-1]] = yaml.safe_load(value) if structured else value.split(",") if steps == ["origins"] else value
+
+
+def _fault(error: dict[str, Any]) -> str:
+    where = ".".join(str(step) for step in error["loc"])
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(error["loc"][-1]), _names(Settings), n=1)
+        return f"{where}: no such setting" + (f" (did you mean {near[0]}?)" if near else "")
+    return f"{where}: found {error['input']!r}, {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        names.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names.extend(_names(field.annotation))
+    return names
