@@ -31,9 +31,7 @@ def view(root: str, tracks: Sequence[Track]) -> Track:
         _join_person(joined, track)
     joined.past, joined.n_folded = _weighted_past(ordered)
     joined.recent = sorted((r for t in ordered for r in t.recent), key=lambda r: r[:3])[-MAX_RECENT:]
-    joined.cart = sorted(
-        (op for t in ordered for op in t.cart if op[0] > joined.last_order_ms), key=lambda op: op[:3]
-    )
+    joined.cart = sorted((op for t in ordered for op in t.cart if op[0] > joined.last_order_ms), key=lambda op: op[:3])
     return joined
 
 

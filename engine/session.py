@@ -100,7 +100,9 @@ class Session:
     @classmethod
     def from_list(cls, row: list[Any]) -> Session:
         """Read `to_list` back."""
-        return cls(*row[:12], pages={int(k): v for k, v in row[12]}, products=list(row[13]))
+        session = cls(*row[:12])
+        session.pages, session.products = {int(k): v for k, v in row[12]}, list(row[13])
+        return session
 
 
 def add_to_sessions(sessions: list[Session], new: Session) -> Session:

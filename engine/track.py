@@ -40,7 +40,7 @@ class Track:
         "assignments", "bot", "cart", "checkout_ms", "clicks", "decisions", "generation", "groups", "hover",
         "id", "last_order_ms", "latest_ms", "members", "memberships", "moved_to", "n_folded", "n_late",
         "n_signals", "offer_clicks", "offer_views", "orders", "past", "past_end_ms", "pending_to", "recent",
-        "requests", "root", "seen", "served", "sessions", "touched_ms", "traits",
+        "precomputed", "requests", "root", "seen", "served", "sessions", "touched_ms", "traits",
     )  # fmt: skip
 
     def __init__(self, track_id: str) -> None:
@@ -79,7 +79,10 @@ class Track:
         self.served: dict[str, list[int]] = {}
         self.decisions: dict[str, list[Any]] = {}
         self.requests: dict[int, str] = {}
+        # the last conversion probability computed; a cache, not part of the state
         self.assignments: dict[str, list[Any]] = {}
+        # the last conversion probability computed: a cache, not part of the state
+        self.precomputed: float | None = None
 
     @classmethod
     def fresh(cls, track_id: str) -> Track:
@@ -172,8 +175,7 @@ class Track:
         if kind in ("product_added", "product_removed"):
             sign = 1.0 if kind == "product_added" else -1.0
             self.cart.extend(
-                (t_ms, message, str(i["id"]), sign * (i.get("quantity") or 1), i.get("price") or 0.0, [])
-                for i in items
+                (t_ms, message, str(i["id"]), sign * (i.get("quantity") or 1), i.get("price") or 0.0, []) for i in items
             )
         elif items:
             listed = [[str(i["id"]), float(i.get("quantity") or 1), i.get("price") or 0.0] for i in items]
@@ -203,9 +205,7 @@ class Track:
         for name, value in (signal.fields.get("traits") or {}).items():
             stamp = [value, signal.t_ms, signal.message]
             known = self.traits.get(name)
-            if (known is None and len(self.traits) < MAX_TRAITS) or (
-                known is not None and known[1:] < stamp[1:]
-            ):
+            if (known is None and len(self.traits) < MAX_TRAITS) or (known is not None and known[1:] < stamp[1:]):
                 self.traits[name] = stamp
         if signal.kind == "group" and signal.fields.get("group_id"):
             group = str(signal.fields["group_id"])
@@ -251,8 +251,8 @@ class Track:
             raise ValueError(f"a snapshot of format {state[0]}, this engine reads 1")
         track = cls(state[1])
         track.root, members, track.moved_to, track.pending_to, track.generation = state[2:7]
-        track.members = {k: v for k, v in members}
-        track.seen = {k: v for k, v in state[7]}
+        track.members = dict(members)
+        track.seen = dict(state[7])
         track.n_signals, track.n_late, track.bot, track.latest_ms, track.touched_ms = state[8:13]
         track.sessions = [Session.from_list(row) for row in state[13]]
         track.n_folded, track.past, track.past_end_ms = state[14], list(state[15]), state[16]
@@ -261,13 +261,13 @@ class Track:
         track.cart = [(r[0], r[1], r[2], r[3], r[4], r[5]) for r in state[20]]
         track.checkout_ms, track.last_order_ms = state[21:23]
         track.orders = {r[0]: [r[1], r[2], float("inf") if r[3] is None else r[3], r[4]] for r in state[23]}
-        track.offer_views, track.offer_clicks = {k: v for k, v in state[24]}, {k: v for k, v in state[25]}
+        track.offer_views, track.offer_clicks = dict(state[24]), dict(state[25])
         track.traits = {r[0]: list(r[1:]) for r in state[26]}
-        track.groups = {k: v for k, v in state[27]}
+        track.groups = dict(state[27])
         track.memberships = {r[0]: list(r[1:]) for r in state[28]}
         track.served = {r[0]: list(r[1:]) for r in state[29]}
         track.decisions = {r[0]: list(r[1:]) for r in state[30]}
-        track.requests = {k: v for k, v in state[31]}
+        track.requests = dict(state[31])
         track.assignments = {r[0]: list(r[1:]) for r in state[32]}
         return track
 

@@ -1,0 +1,282 @@
+"""What a shard does for each request: read the tracks, write records, reply. Synchronous, so that a batch is atomic."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from actors.partition import Partition
+from engine.assess import assess_signals
+from engine.decide import decide
+from engine.decision import Decision
+from engine.ids import message_hash, profile_id
+from engine.inputs import Inputs, Request, read_inputs
+from engine.money import Exchange
+from engine.profile import view
+from engine.record import (
+    BACKFILL,
+    BOT,
+    ENGINE_VERSION,
+    MEMBER,
+    NO_TRAINING,
+    REWARD,
+    SUPERSEDED,
+    Versions,
+    decision_record,
+    segments_record,
+    signals_record,
+)
+from engine.schema import schema_hash
+from engine.signals import Signal
+from engine.track import Track
+from engine.world import World
+
+Reply = dict[str, Any]
+Later = Callable[[], Awaitable[Reply]]
+"""What remains to be done, outside the batch, once it is durable."""
+MAX_REWARD_TYPES: Final = 16
+SCHEMA: Final = schema_hash()
+
+
+@dataclass(slots=True)
+class Scene:
+    """What one operation works with: its partition, the world in force, the moment, the dice, the secret key."""
+
+    partition: Partition
+    world: World
+    now_ms: int
+    dice: Random
+    key: bytes
+    exchange: Exchange
+
+
+@dataclass(slots=True)
+class Whereabouts:
+    """The profile a request is about: its root, the tracks, and the one track the request named."""
+
+    root: str
+    track_id: str
+    tracks: list[Track]
+
+    def view(self) -> Track:
+        return view(self.root, self.tracks)
+
+
+def error(code: str, message: str, status: int) -> Reply:
+    """A reply that says what was wrong."""
+    return {"error": {"code": code, "message": message, "status": status}}
+
+
+def locate(partition: Partition, track_id: str) -> Whereabouts | Reply:
+    """The profile of a track that lives here, or where to ask instead."""
+    track = partition.live.get(track_id)
+    if track is None and not partition.is_home(track_id):
+        return {"moved": track_id}
+    if track is not None and track.moved_to is not None:
+        return {"moved": track.moved_to}
+    root = track_id if track is None else track.root
+    return Whereabouts(root, track_id, partition.profile_tracks(root))
+
+
+def observe(scene: Scene, payload: dict[str, Any]) -> Reply:
+    """Signals of one track: each takes effect once; segments are looked at again."""
+    found = locate(scene.partition, payload["track"])
+    if isinstance(found, dict):
+        return found
+    signals = [Signal.from_list(row) for row in payload["signals"]]
+    return {"results": take_signals(scene, found, signals, payload)}
+
+
+def take_signals(scene: Scene, found: Whereabouts, signals: list[Signal], payload: dict[str, Any]) -> list[str]:
+    """Journal the new ones among the signals; one verdict each: accepted or duplicate."""
+    received_ms, context, consent = scene.now_ms, payload.get("context") or {}, payload.get("consent") or {}
+    if not consent.get("analytics", True):
+        # Acknowledged, and by the visitor's own choice not kept.
+        return ["accepted"] * len(signals)
+    track = scene.partition.live.get(found.track_id)
+    results: list[str] = []
+    new: list[Signal] = []
+    messages: set[int] = set()
+    for signal in signals:
+        known = signal.message in messages or (track is not None and track.is_duplicate(signal.message, received_ms))
+        results.append("duplicate" if known else "accepted")
+        if not known:
+            messages.add(signal.message)
+            new.append(scene.exchange.in_book_currency(signal))
+    if not new:
+        return results
+    backfill = bool(payload.get("backfill"))
+    flags = (
+        (BOT if context.get("bot") else 0)
+        | (BACKFILL if backfill else 0)
+        | (0 if consent.get("training", True) else NO_TRAINING)
+    )
+    scene.partition.write(signals_record(found.track_id, received_ms, flags, new))
+    found.tracks = scene.partition.profile_tracks(found.root)
+    if not backfill and not context.get("bot") and consent.get("personalisation", True):
+        _look_again(scene, found, context, consent)
+    return results
+
+
+def _look_again(scene: Scene, found: Whereabouts, context: dict[str, Any], consent: dict[str, bool]) -> None:
+    inputs = read_inputs(found.view(), Request(""), context, consent, scene.now_ms)
+    if inputs.bot:
+        return
+    memberships, conversion = assess_signals(inputs, scene.world, scene.now_ms)
+    if memberships != inputs.memberships:
+        scene.partition.write(segments_record(found.root, scene.now_ms, memberships))
+    root_track = scene.partition.live.get(found.root)
+    if root_track is not None:
+        root_track.precomputed = conversion
+
+
+@dataclass(slots=True)
+class Decided:
+    """A decision taken but not yet durable, with what is needed to answer should it not become so."""
+
+    inputs: Inputs
+    seed: int
+    reply: Reply
+    decision: Decision
+    world: World
+    now_ms: int
+
+
+def request_hash(scene: Scene, request_id: str) -> int:
+    """Request ids are compared by keyed hash, as message ids are."""
+    return message_hash(scene.key, "request\x00" + request_id)
+
+
+def repeated_decision(scene: Scene, payload: dict[str, Any]) -> str | None:
+    """The decision already taken for this requestId, if there is one."""
+    found = locate(scene.partition, payload["track"])
+    if isinstance(found, dict) or not payload.get("request_id"):
+        return None
+    request = request_hash(scene, payload["request_id"])
+    return next((t.requests[request] for t in found.tracks if request in t.requests), None)
+
+
+def decide_for(scene: Scene, payload: dict[str, Any]) -> Decided | Reply:
+    """Apply the request's signals, decide, journal the decision with its inputs."""
+    found = locate(scene.partition, payload["track"])
+    if isinstance(found, dict):
+        return found
+    book = scene.world.book
+    if not book.for_placement(payload["placement"]):
+        known = ", ".join(sorted(book.placements)) or "none"
+        return error("unknown_placement", f"no campaign lists this placement; the book has: {known}", 404)
+    campaign = payload.get("campaign")
+    if campaign is not None and all(c.name != campaign for c in book.for_placement(payload["placement"])):
+        return error("unknown_campaign", "no campaign of that name lists this placement", 404)
+    verdicts = None
+    if payload.get("signals") or payload.get("signal_rejects"):
+        signals = [Signal.from_list(row) for row in payload.get("signals") or ()]
+        results = take_signals(scene, found, signals, payload) if signals else []
+        verdicts = {
+            "accepted": results.count("accepted"),
+            "duplicates": results.count("duplicate"),
+            "rejected": payload.get("signal_rejects") or [],
+        }
+    inputs = inputs_for(scene, found, payload)
+    seed = scene.dice.getrandbits(53)
+    decision = decide(inputs, scene.world, now_ms=scene.now_ms, rng=Random(seed))
+    versions = Versions(ENGINE_VERSION, book.version, scene.world.model_version, SCHEMA)
+    request = request_hash(scene, payload["request_id"]) if payload.get("request_id") else None
+    record = decision_record(scene.now_ms, seed, "model", versions, request, inputs, decision)
+    decision_id = str(scene.partition.write(record))
+    body = decision.response(found.root, payload["placement"], decision_id)
+    if verdicts is not None:
+        body["signals"] = verdicts
+    if decision.conversion is not None and decision.rung == "model":
+        scene.partition.live[found.root].precomputed = decision.conversion
+    reply: Reply = {"decision": body, "status": 200}
+    return Decided(inputs, seed, reply, decision, scene.world, scene.now_ms)
+
+
+def inputs_for(scene: Scene, found: Whereabouts, payload: dict[str, Any]) -> Inputs:
+    """Read the profile for a request; without consent to personalise, nothing of it is read."""
+    consent = payload.get("consent") or {}
+    request = Request(
+        payload["placement"], payload.get("campaign"), payload.get("base") or [],
+        payload.get("limit") or 1, payload.get("page_view_id"),
+    )  # fmt: skip
+    personal = consent.get("personalisation", True)
+    track = found.view() if personal else Track.fresh(found.root)
+    root_track = scene.partition.live.get(found.root)
+    last = root_track.precomputed if root_track is not None and personal else None
+    return read_inputs(track, request, payload.get("context") or {}, consent, scene.now_ms, last)
+
+
+def unrecorded(decided: Decided) -> Reply:
+    """The same decision where the journal could not take it: nothing capped, nothing budgeted, never training."""
+    inputs = decided.inputs
+    inputs.recordable = False
+    decision = decide(inputs, decided.world, now_ms=decided.now_ms, rng=Random(decided.seed))
+    body = decision.response(inputs.root, inputs.request.placement, None)
+    body["degraded"] = {"rung": decision.rung, "reason": "NOT_RECORDED"}
+    signals = decided.reply["decision"].get("signals")
+    if signals is not None:
+        body["signals"] = {**signals, "accepted": 0}
+    return {"decision": body, "status": 200}
+
+
+def score_for(scene: Scene, payload: dict[str, Any]) -> Reply:
+    """The score shared with Tier 1; nothing is recorded."""
+    found = locate(scene.partition, payload["track"])
+    if isinstance(found, dict):
+        return found
+    book = scene.world.book
+    placement = payload.get("placement") or next(iter(sorted(book.placements)), "")
+    inputs = inputs_for(scene, found, {**payload, "placement": placement})
+    if book.for_placement(placement):
+        decision = decide(inputs, scene.world, now_ms=scene.now_ms, rng=Random(0))
+    else:
+        decision = Decision(model=scene.world.model_version)
+    body = decision.response(found.root, placement, None)
+    return {
+        "profileId": body["profileId"], "conversion": decision.conversion, "churn": decision.churn,
+        "score": body["score"], "model": body["model"],
+    }  # fmt: skip
+
+
+def reward(scene: Scene, payload: dict[str, Any]) -> Reply:
+    """A reward for a decision, keyed by (decision, type): the same again is repeated, another value a conflict."""
+    track_id, decision_id = payload["track"], payload["decision_id"]
+    track = scene.partition.live.get(track_id)
+    if track is not None and track.moved_to is not None:
+        return {"forward": track.moved_to}
+    stub = None if track is None else track.decisions.get(decision_id)
+    if stub is None:
+        return error("expired", "the decision is beyond its retention", 410)
+    kind, value, rewards = payload["type"], payload["value"], stub[5]
+    if kind in rewards:
+        if rewards[kind] == value:
+            return {"status": "repeated"}
+        return error("reward_conflict", f"a reward of type {kind} with another value is recorded", 409)
+    if len(rewards) >= MAX_REWARD_TYPES:
+        return error("too_many_rewards", f"a decision takes at most {MAX_REWARD_TYPES} types of reward", 400)
+    scene.partition.write([REWARD, track_id, scene.now_ms, decision_id, kind, value])
+    return {"status": "recorded"}
+
+
+def supersede(scene: Scene, payload: dict[str, Any]) -> Reply:
+    """The ingress had answered before this decision reached it: it counts for nothing."""
+    track_id = payload["track"]
+    track = scene.partition.live.get(track_id)
+    if track is not None and track.moved_to is not None:
+        return {"forward": track.moved_to}
+    if track is not None and payload["decision_id"] in track.decisions:
+        scene.partition.write([SUPERSEDED, track_id, scene.now_ms, payload["decision_id"]])
+    return {"status": "superseded"}
+
+
+def member_record(root: str, now_ms: int, member: str, generation: int, present: bool) -> list[Any]:
+    """A profile gains or loses a track."""
+    return [MEMBER, root, now_ms, member, generation, present]
+
+
+def profile_identity(root: str, tracks: list[Track]) -> dict[str, Any]:
+    """Who a profile is: its id and the identities of its tracks."""
+    return {"profileId": profile_id(root), "root": root, "identities": sorted({t.id for t in tracks})}

@@ -1,0 +1,196 @@
+"""One partition in a shard: its epoch, its live tracks, the tail not yet applied, and what awaits a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from actors.stores import Entry, Journal, Position, Snapshots
+from engine.ids import DecisionId, partition_of
+from engine.record import ERASED, FORMAT, LINK_DONE, LINK_INTENT, Record, fold
+from engine.track import Track
+
+READ_CHUNK: Final = 500
+
+
+@dataclass(slots=True)
+class Partition:
+    """The state of one partition under one epoch; only its shard's loop touches it."""
+
+    index: int
+    n_partitions: int
+    epoch: int = 0
+    seq: int = 0
+    ready: bool = False
+    live: dict[str, Track] = field(default_factory=dict)
+    used_ms: dict[str, int] = field(default_factory=dict)
+    tail: dict[str, list[tuple[DecisionId, Record]]] = field(default_factory=dict)
+    dirty: dict[str, Position] = field(default_factory=dict)
+    covered: Position | None = None
+    pending: list[Record] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+    intents: dict[str, Position] = field(default_factory=dict)
+
+    @property
+    def position(self) -> Position:
+        """The last entry known to be in the journal."""
+        return self.epoch, self.seq
+
+    def is_home(self, track_id: str) -> bool:
+        """Whether this partition is the home of the identity."""
+        return partition_of(track_id, self.n_partitions) == self.index
+
+    # -- becoming the owner ----------------------------------------------------------------------------
+
+    async def claim(self, epoch: int, journal: Journal, snapshots: Snapshots) -> None:
+        """Fence earlier writers by writing `epoch-0`, then read the tail that no snapshot covers.
+
+        Raises:
+            engine.errors.Fenced: a newer epoch owns the partition already.
+            engine.errors.Unavailable: the store did not take the claim.
+        """
+        self.ready = False
+        await snapshots.claim(self.index, epoch)
+        for result in await journal.append([Entry(self.index, epoch, 0, orjson.dumps([FORMAT]))]):
+            result.raise_for_failure()
+        self.epoch, self.seq = epoch, 0
+        self.forget_all()
+        self.covered = await snapshots.covered(self.index)
+        after = self.covered
+        while rows := await journal.read(self.index, after, READ_CHUNK):
+            for position, payload in rows:
+                self.load_entry(position, payload)
+            after = rows[-1][0]
+        self.ready = True
+
+    def forget_all(self) -> None:
+        """Drop everything held in memory; the store is the truth."""
+        for held in (self.live, self.used_ms, self.tail, self.dirty, self.pending, self.touched, self.intents):
+            held.clear()
+
+    def load_entry(self, position: Position, payload: bytes) -> None:
+        """Index one entry's records by track, to be applied when the track is first touched."""
+        for index, record in enumerate(orjson.loads(payload)[1:]):
+            if record is None:
+                continue
+            self._note_link(record, position)
+            decision_id = DecisionId(self.index, *position, index)
+            self.tail.setdefault(record[1], []).append((decision_id, record))
+
+    def _note_link(self, record: Record, position: Position) -> None:
+        if record[0] == LINK_INTENT:
+            self.intents[record[1]] = position
+        elif record[0] in (LINK_DONE, ERASED):
+            self.intents.pop(record[1], None)
+
+    def coverable(self) -> Position:
+        """How far snapshots may cover the journal: to its end, but not past an unfinished link."""
+        return min((self.position, *((epoch, seq - 1) for epoch, seq in self.intents.values())))
+
+    # -- tracks ----------------------------------------------------------------------------------------
+
+    def missing(self, wanted: Iterable[str]) -> list[str]:
+        """Those of the tracks, and of the profiles they belong to, that are not in memory yet."""
+        found: dict[str, None] = {}
+        for track_id in wanted:
+            if track_id not in self.used_ms:
+                found[track_id] = None
+                continue
+            track = self.live.get(track_id)
+            root = track_id if track is None else track.root
+            if root not in self.used_ms:
+                found[root] = None
+                continue
+            root_track = self.live.get(root)
+            for member in root_track.members if root_track is not None else ():
+                if member not in self.used_ms:
+                    found[member] = None
+        return list(found)
+
+    def activate(self, track_id: str, snapshot: bytes | None, now_ms: int, expire_before_ms: int) -> None:
+        """Bring a track into memory from its snapshot and the tail."""
+        track: Track | None = None
+        at: Position = (0, 0)
+        if snapshot is not None:
+            epoch, seq, state = orjson.loads(snapshot)
+            track, at = Track.restore(state), (epoch, seq)
+        for decision_id, record in self.tail.pop(track_id, ()):
+            place = (decision_id.epoch, decision_id.seq)
+            if place > at:
+                track = fold(track, record, decision_id)
+                self.dirty[track_id] = max(self.dirty.get(track_id, (0, 0)), place)
+        if track is not None and track.touched_ms < expire_before_ms and track.moved_to is None:
+            track = None
+            self.dirty[track_id] = self.position
+        if track is not None:
+            self.live[track_id] = track
+        self.used_ms[track_id] = now_ms
+
+    def profile_tracks(self, root: str) -> list[Track]:
+        """The tracks of a profile in memory; a fresh root where nothing is known."""
+        root_track = self.live.get(root)
+        if root_track is None:
+            return [Track.fresh(root)]
+        return [root_track, *(self.live[m] for m in root_track.members if m in self.live)]
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def write(self, record: Record) -> DecisionId:
+        """Apply a record and put it into the entry being built; returns its place in the journal."""
+        decision_id = DecisionId(self.index, self.epoch, self.seq + 1, len(self.pending))
+        self.pending.append(record)
+        self._note_link(record, (self.epoch, self.seq + 1))
+        track_id = record[1]
+        track = fold(self.live.get(track_id), record, decision_id)
+        if track is None:
+            self.live.pop(track_id, None)
+        else:
+            self.live[track_id] = track
+        self.used_ms.setdefault(track_id, record[2])
+        self.touched.add(track_id)
+        return decision_id
+
+    def entry(self) -> Entry:
+        """The entry built since the last one."""
+        payload = orjson.dumps([FORMAT, *self.pending])
+        return Entry(self.index, self.epoch, self.seq + 1, payload)
+
+    def appended(self) -> None:
+        """The entry is in the journal."""
+        self.seq += 1
+        for track_id in self.touched:
+            self.dirty[track_id] = self.position
+        self.touched.clear()
+        self.pending.clear()
+
+    # -- snapshots -------------------------------------------------------------------------------------
+
+    def snapshots_of(self, track_ids: Iterable[str]) -> tuple[dict[str, bytes], list[str]]:
+        """Snapshots of tracks as they are, labelled with the position they include, and those with nothing left."""
+        saved: dict[str, bytes] = {}
+        gone: list[str] = []
+        for track_id in track_ids:
+            track = self.live.get(track_id)
+            if track is None:
+                gone.append(track_id)
+            else:
+                state: list[Any] = [*self.position, track.snapshot()]
+                saved[track_id] = orjson.dumps(state)
+        return saved, gone
+
+    def saved(self, track_ids: Iterable[str], at: Position) -> None:
+        """Snapshots taken at `at` are in the store."""
+        for track_id in track_ids:
+            if self.dirty.get(track_id, at) <= at:
+                self.dirty.pop(track_id, None)
+
+    def passivate(self, idle_before_ms: int) -> int:
+        """Drop clean tracks unused since then; returns how many."""
+        idle = [t for t, used in self.used_ms.items() if used < idle_before_ms and t not in self.dirty]
+        for track_id in idle:
+            self.live.pop(track_id, None)
+            del self.used_ms[track_id]
+        return len(idle)

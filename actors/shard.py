@@ -1,0 +1,528 @@
+"""A session shard: hosts the profiles of its partitions behind one inbox and commits each batch to the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, Protocol
+
+from actors import operations as ops
+from actors.erasure import Erasure
+from actors.links import PARKED, Links
+from actors.operations import Decided, Reply, Scene
+from actors.partition import Partition
+from actors.reading import Reading
+from actors.stores import Journal, Snapshots, Table
+from actors.worlds import Worlds
+from engine.errors import Fenced, KairosError, Unavailable
+from engine.money import Exchange
+
+log = logging.getLogger("kairos.shard")
+
+MAX_BATCH: Final = 512
+MAX_INBOX: Final = 20_000
+
+
+class Mesh(Protocol):
+    """How a shard reaches the shard of another track: the router."""
+
+    async def ask(self, track_id: str, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply: ...
+
+    async def ask_partition(self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply: ...
+
+
+Outcome = Reply | Decided | ops.Later
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """Limits of a shard; times in ms."""
+
+    snapshot_every_ms: int = 5_000
+    snapshot_chunk: int = 200
+    passivate_after_ms: int = 300_000
+    expire_after_ms: int = 400 * 24 * 3600 * 1000
+    tail_entries: int = 20_000
+    world_every_ms: int = 500
+    claim_retry_ms: int = 200
+    rates: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(slots=True)
+class Call:
+    """One request in the inbox; answered exactly once."""
+
+    op: str
+    payload: dict[str, Any]
+    partition: int
+    send: Callable[[Reply], None]
+    answered: bool = False
+
+    def answer(self, reply: Reply) -> None:
+        """Send the reply; a second one is dropped."""
+        if not self.answered:
+            self.answered = True
+            self.send(reply)
+
+
+class SessionShard:
+    """The profiles of some partitions. Verbs: start, ask (or submit), stop.
+
+    Everything that touches a profile passes the inbox. The loop takes all that has arrived as one batch:
+    activate → evaluate → append → reply. After a failed or uncertain append the touched partitions are
+    dropped and claimed again under a new epoch.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        *,
+        journal: Journal,
+        snapshots: Snapshots,
+        table: Table,
+        worlds: Worlds,
+        mesh: Mesh,
+        clock: Callable[[], int],
+        dice: Random,
+        settings: ShardSettings | None = None,
+    ) -> None:
+        self.index = index
+        self.journal, self.snapshots, self.table, self.worlds, self.mesh = journal, snapshots, table, worlds, mesh
+        self.clock, self.dice = clock, dice
+        self.settings = settings or ShardSettings()
+        self.partitions: dict[int, Partition] = {}
+        self.n_partitions = 0
+        self.key = b""
+        self.exchange = Exchange("EUR")
+        self.counts: dict[str, int] = {"batches": 0, "calls": 0, "resets": 0, "activations": 0, "passivations": 0}
+        self.links, self.erasure, self.reading = Links(self), Erasure(self), Reading(self)
+        self._inbox: list[Call] = []
+        self._arrived = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._claiming: set[int] = set()
+        self._saving: set[int] = set()
+        self._covering: dict[int, tuple[tuple[int, int], list[str]]] = {}
+        self._next_snapshot_ms = 0
+        self._stopping = False
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the world, claim the partitions the table gives this shard, begin to serve.
+
+        Raises:
+            engine.errors.Unavailable: the store does not answer.
+        """
+        state = await self.table.read()
+        self.n_partitions = state.n_partitions
+        self.key = await self.table.secret("messages")
+        await self.worlds.refresh()
+        self._set_currency()
+        await self._claim([p for p, owner in enumerate(state.owners) if owner == self.index])
+        self.spawn(self._loop())
+        self.spawn(self._follow())
+
+    async def stop(self) -> None:
+        """Answer what is in the inbox, save what is dirty, stop."""
+        self._stopping = True
+        self._arrived.set()
+        loop_tasks = [t for t in self._tasks if t.get_name() == "loop"]
+        await asyncio.gather(*loop_tasks, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for partition in self.partitions.values():
+            with suppress(KairosError):
+                await self._save_all(partition)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something beside the loop; an error in it is logged, never lost."""
+        name = "loop" if getattr(work, "__name__", "") == "_loop" else None
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of shard %d failed", self.index, exc_info=task.exception())
+
+    # -- asking ----------------------------------------------------------------------------------------
+
+    async def ask(self, op: str, payload: dict[str, Any], partition: int) -> Reply:
+        """Put one request into the inbox and wait for its reply."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def answer(reply: Reply) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        self.submit(Call(op, payload, partition, answer))
+        return await future
+
+    def submit(self, call: Call) -> None:
+        """Put a request into the inbox; its answer comes by callback."""
+        if self._stopping or len(self._inbox) >= MAX_INBOX:
+            call.answer(unavailable("overloaded", "the shard's inbox is full or it is stopping"))
+            return
+        self._inbox.append(call)
+        self._arrived.set()
+
+    # -- the loop --------------------------------------------------------------------------------------
+
+    async def _loop(self) -> None:
+        while True:
+            if not self._inbox:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                self._between_batches()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), 1.0)
+                continue
+            calls, self._inbox = self._inbox[:MAX_BATCH], self._inbox[MAX_BATCH:]
+            try:
+                await self._commit(calls)
+            except Exception:
+                log.exception("shard %d could not evaluate a batch", self.index)
+                for call in calls:
+                    call.answer(unavailable("internal", "the request could not be evaluated"))
+                for index in {call.partition for call in calls}:
+                    self._reset(index)
+            self._between_batches()
+
+    async def _commit(self, calls: list[Call]) -> None:
+        self.counts["batches"] += 1
+        self.counts["calls"] += len(calls)
+        here = [call for call in calls if self._may_serve(call)]
+        here = await self._activate(here)
+        answers: list[tuple[Call, Outcome]] = []
+        now_ms = self.clock()
+        for call in here:
+            partition = self.partitions[call.partition]
+            before = len(partition.pending)
+            try:
+                answers.append((call, self._evaluate(call, partition, now_ms)))
+            except Exception:
+                log.exception("%s failed in shard %d", call.op, self.index)
+                if len(partition.pending) > before:
+                    raise
+                answers.append((call, unavailable("internal", "the request could not be evaluated")))
+        failed = await self._append([p for p in {c.partition: self.partitions[c.partition] for c in here}.values()])
+        for call, reply in answers:
+            if reply is PARKED:
+                continue
+            if call.partition in failed:
+                call.answer(self._fallback(reply, failed[call.partition]))
+            elif isinstance(reply, dict):
+                call.answer(reply)
+            elif isinstance(reply, Decided):
+                call.answer(self.reading.explained(reply, call.payload))
+            else:
+                self.spawn(self._later(call, reply))
+
+    def _may_serve(self, call: Call) -> bool:
+        partition = self.partitions.get(call.partition)
+        if partition is None:
+            call.answer({"not_mine": True})
+        elif not partition.ready:
+            call.answer(unavailable("recovering", "the partition is being recovered"))
+        elif call.payload.get("deadline_ms") is not None and self.clock() > call.payload["deadline_ms"]:
+            call.answer(unavailable("deadline_exceeded", "the deadline passed before the request was evaluated"))
+        elif self.worlds.current is None:
+            call.answer(unavailable("no_book", "no campaign book is published yet"))
+        elif call.op in ("reward", "supersede", "decision") and "track" not in call.payload:
+            # Whose decision it is stands in the journal; reading it must not hold up the batch.
+            self.spawn(self._later(call, self.reading.of_decision(call)))
+        else:
+            return True
+        return False
+
+    async def _activate(self, calls: list[Call]) -> list[Call]:
+        """Bring every profile touched by the calls into memory; two or three rounds, each one trip to the store."""
+        wanted: dict[tuple[int, str], Call] = {}
+        while True:
+            wanted.clear()
+            for call in calls:
+                partition = self.partitions[call.partition]
+                names = [call.payload[k] for k in ("track", "anon", "root") if k in call.payload]
+                for track_id in partition.missing(names):
+                    wanted[call.partition, track_id] = call
+            if not wanted:
+                return calls
+            keys = list(wanted)
+            epochs = {index: self.partitions[index].epoch for index, _ in keys}
+            try:
+                snapshots = await self.snapshots.load(keys)
+            except KairosError as failure:
+                for call in calls:
+                    call.answer(unavailable("store_unavailable", failure.message))
+                return []
+            now_ms = self.clock()
+            calls = [call for call in calls if self._still_mine(call, epochs)]
+            for (index, track_id), snapshot in zip(keys, snapshots, strict=True):
+                partition = self.partitions.get(index)
+                if partition is None or partition.epoch != epochs[index] or track_id in partition.used_ms:
+                    continue
+                partition.activate(track_id, snapshot, now_ms, now_ms - self.settings.expire_after_ms)
+            self.counts["activations"] += len(keys)
+
+    def _still_mine(self, call: Call, epochs: dict[int, int]) -> bool:
+        partition = self.partitions.get(call.partition)
+        if partition is not None and partition.ready:
+            if epochs.get(call.partition, partition.epoch) == partition.epoch:
+                return True
+        call.answer(unavailable("recovering", "the partition is being recovered"))
+        return False
+
+    def _evaluate(self, call: Call, partition: Partition, now_ms: int) -> Outcome:
+        world = self.worlds.current
+        assert world is not None  # noqa: S101 - checked when the call was admitted
+        if "track" in call.payload:
+            partition.used_ms[call.payload["track"]] = now_ms
+        if self.links.park(call, partition):
+            return PARKED
+        scene = Scene(partition, world, now_ms, self.dice, self.key, self.exchange)
+        if call.op == "observe":
+            return ops.observe(scene, call.payload)
+        if call.op == "decide":
+            repeated = ops.repeated_decision(scene, call.payload)
+            return self.reading.repeated(call, repeated) if repeated else ops.decide_for(scene, call.payload)
+        if call.op == "score":
+            return ops.score_for(scene, call.payload)
+        if call.op == "reward":
+            return self._forwarded(call, ops.reward(scene, call.payload))
+        if call.op == "supersede":
+            return self._forwarded(call, ops.supersede(scene, call.payload))
+        if call.op == "rewards":
+            return self.reading.rewards(scene, call.payload)
+        if call.op in ("profile", "export"):
+            return self.reading.profile(scene, call.op, call.payload)
+        if call.op == "stats":
+            return {"shard": self.index, **self.counts, "live": sum(len(p.live) for p in self.partitions.values())}
+        if call.op == "refresh":
+            return self._refresh_later
+        if call.op in ("erase", "forget"):
+            return self.erasure.evaluate(scene, call)
+        return self.links.evaluate(scene, call)
+
+    def _forwarded(self, call: Call, reply: Reply) -> Reply | ops.Later:
+        if "forward" not in reply:
+            return reply
+
+        async def forward() -> Reply:
+            return await self.mesh.ask(reply["forward"], call.op, call.payload, timeout_s=5.0)
+
+        return forward
+
+    async def _later(self, call: Call, work: ops.Later) -> None:
+        try:
+            call.answer(await work())
+        except Unavailable as failure:
+            call.answer(unavailable(failure.code, failure.message))
+        except KairosError as failure:
+            call.answer(ops.error(failure.code, failure.message, 400))
+        except Exception:
+            log.exception("%s failed in shard %d", call.op, self.index)
+            call.answer(unavailable("internal", "the request could not be finished"))
+
+    def _fallback(self, reply: Outcome, failure: KairosError) -> Reply:
+        if isinstance(reply, Decided):
+            return ops.unrecorded(reply)
+        return unavailable("not_durable", f"the journal did not take it: {failure.message}")
+
+    # -- the journal -----------------------------------------------------------------------------------
+
+    async def _append(self, partitions: list[Partition]) -> dict[int, KairosError]:
+        """One entry for each partition with something to write, in one round trip; what failed, by partition."""
+        writing = [p for p in partitions if p.pending]
+        if not writing:
+            return {}
+        results = await self.journal.append([p.entry() for p in writing])
+        failed: dict[int, KairosError] = {}
+        for partition, result in zip(writing, results, strict=True):
+            try:
+                result.raise_for_failure()
+                partition.appended()
+            except KairosError as failure:
+                failed[partition.index] = failure
+                self._reset(partition.index)
+        return failed
+
+    def _reset(self, index: int) -> None:
+        """Drop a partition whose journal may differ from memory, and claim it again under a new epoch."""
+        partition = self.partitions.get(index)
+        if partition is None:
+            return
+        self.counts["resets"] += 1
+        partition.ready = False
+        partition.forget_all()
+        self._covering.pop(index, None)
+        if index not in self._claiming:
+            self._claiming.add(index)
+            self.spawn(self._reclaim(index))
+
+    async def _reclaim(self, index: int) -> None:
+        try:
+            while not self._stopping:
+                try:
+                    state = await self.table.read()
+                    if state.owners[index] != self.index:
+                        self.partitions.pop(index, None)
+                        return
+                    epoch = await self.table.next_epoch()
+                    await self.partitions[index].claim(epoch, self.journal, self.snapshots)
+                    self._resume(self.partitions[index])
+                    return
+                except Fenced:
+                    continue
+                except KairosError as failure:
+                    log.warning("partition %d is not recovered yet: %s", index, failure.message)
+                    await asyncio.sleep(self.settings.claim_retry_ms / 1000.0)
+        finally:
+            self._claiming.discard(index)
+
+    async def _claim(self, indexes: list[int]) -> None:
+        if not indexes:
+            return
+        epoch = await self.table.next_epoch()
+        for index in indexes:
+            self.partitions[index] = Partition(index, self.n_partitions)
+
+        async def one(index: int) -> None:
+            try:
+                await self.partitions[index].claim(epoch, self.journal, self.snapshots)
+                self._resume(self.partitions[index])
+            except Fenced:
+                self._claiming.add(index)
+                self.spawn(self._reclaim(index))
+
+        await asyncio.gather(*(one(index) for index in indexes))
+
+    def _resume(self, partition: Partition) -> None:
+        self.links.resume(partition)
+        self.erasure.resume(partition)
+
+    # -- following what is published -------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(self.settings.world_every_ms / 1000.0)
+            try:
+                await self._refresh()
+                await self._follow_table()
+            except KairosError as failure:
+                log.warning("shard %d cannot read what is published: %s", self.index, failure.message)
+            except Exception:
+                log.exception("shard %d keeps its world: the published one cannot be loaded", self.index)
+
+    async def _refresh(self) -> None:
+        if await self.worlds.refresh():
+            self._set_currency()
+
+    async def _refresh_later(self) -> Reply:
+        await self._refresh()
+        world = self.worlds.current
+        return {"book": world.book.version if world else None, "model": world.model_version if world else None}
+
+    def _set_currency(self) -> None:
+        if self.worlds.current is not None:
+            self.exchange.currency = self.worlds.current.book.currency
+            self.exchange.rates = dict(self.settings.rates)
+
+    async def _follow_table(self) -> None:
+        state = await self.table.read()
+        mine = {p for p, owner in enumerate(state.owners) if owner == self.index}
+        for index in set(self.partitions) - mine:
+            del self.partitions[index]
+        new = [p for p in mine if p not in self.partitions]
+        if new:
+            await self._claim(new)
+
+    # -- between batches -------------------------------------------------------------------------------
+
+    def _between_batches(self) -> None:
+        """Take snapshots of a bounded number of profiles, at a moment when memory and journal agree."""
+        now_ms = self.clock()
+        if now_ms >= self._next_snapshot_ms and not self._covering:
+            self._next_snapshot_ms = now_ms + self.settings.snapshot_every_ms
+            for partition in self.partitions.values():
+                self.counts["passivations"] += partition.passivate(now_ms - self.settings.passivate_after_ms)
+                if partition.ready and (partition.dirty or partition.tail):
+                    names = [*partition.dirty, *(t for t in partition.tail if t not in partition.dirty)]
+                    self._covering[partition.index] = (partition.coverable(), names)
+        for index in list(self._covering)[:4]:
+            if index not in self._saving:
+                self._save_chunk(index)
+
+    def _save_chunk(self, index: int) -> None:
+        partition = self.partitions.get(index)
+        until, names = self._covering[index]
+        if partition is None or not partition.ready:
+            del self._covering[index]
+            return
+        chunk, rest = names[: self.settings.snapshot_chunk], names[self.settings.snapshot_chunk :]
+        asleep = [t for t in chunk if t in partition.tail or (t not in partition.used_ms)]
+        self._saving.add(index)
+        self._covering[index] = (until, rest)
+        self.spawn(self._save(partition, chunk, asleep, until, not rest))
+
+    async def _save(
+        self, partition: Partition, chunk: list[str], asleep: list[str], until: tuple[int, int], last: bool
+    ) -> None:
+        try:
+            epoch = partition.epoch
+            if asleep:
+                found = await self.snapshots.load([(partition.index, t) for t in asleep])
+                if partition.epoch != epoch or not partition.ready:
+                    return
+                now_ms = self.clock()
+                for track_id, snapshot in zip(asleep, found, strict=True):
+                    if track_id not in partition.used_ms:
+                        partition.activate(track_id, snapshot, now_ms, now_ms - self.settings.expire_after_ms)
+            if partition.pending or partition.touched:
+                # A batch is being appended: what memory holds is not in the journal yet. Again next time.
+                self._covering[partition.index] = (
+                    until,
+                    [*chunk, *self._covering.get(partition.index, (until, []))[1]],
+                )
+                return
+            at = partition.position
+            saved, gone = partition.snapshots_of(chunk)
+            covered = until if last else partition.covered
+            await self.snapshots.save(partition.index, saved, gone, covered, epoch)
+            if partition.epoch == epoch:
+                partition.saved(chunk, at)
+                partition.covered = covered
+            if last:
+                self._covering.pop(partition.index, None)
+                await self._trim(partition, until)
+        except KairosError as failure:
+            self._covering.pop(partition.index, None)
+            log.warning("snapshots of partition %d wait: %s", partition.index, failure.message)
+        finally:
+            self._saving.discard(partition.index)
+            self._arrived.set()
+
+    async def _trim(self, partition: Partition, covered: tuple[int, int]) -> None:
+        entries, _ = await self.journal.size(partition.index)
+        if entries > self.settings.tail_entries * 1.1:
+            oldest = await self.journal.read(partition.index, None, int(entries - self.settings.tail_entries))
+            await self.journal.trim(partition.index, min(oldest[-1][0], covered))
+
+    async def _save_all(self, partition: Partition) -> None:
+        if not partition.ready:
+            return
+        names = list(partition.dirty)
+        saved, gone = partition.snapshots_of(names)
+        covered = partition.covered if partition.tail else partition.coverable()
+        await self.snapshots.save(partition.index, saved, gone, covered, partition.epoch)
+
+
+def unavailable(code: str, message: str) -> Reply:
+    """A reply that says it may work in a moment."""
+    return {"unavailable": {"code": code, "message": message}}

@@ -1,0 +1,130 @@
+"""Reading a visitor: predictions, stage, score, segments. Shared by decisions and by signals as they arrive."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.compiled import CompiledBook, CompiledCampaign
+from engine.features import INDEX, context_features
+from engine.inputs import Inputs
+from engine.prior import churn_prior
+from engine.schema import N_FEATURES, PROFILE_FEATURES
+from engine.score import Score, Weights, score
+from engine.segments import Ranked, evaluate_segments, members, order_segments
+from engine.stage import stage_of
+from engine.world import World, nearest_geofence
+
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+N_PROFILE: Final = len(PROFILE_FEATURES)
+_RECENCY, _DEPTH = INDEX["recency"], INDEX["depth"]
+_GAP, _SESSIONS, _PURCHASES = INDEX["gap_days"], INDEX["n_sessions"], INDEX["n_purchases"]
+
+
+@dataclass(slots=True)
+class Reading:
+    """A visitor as one book and model see them: the model row for no offer, the facts, the predictions.
+
+    `rung` is where on the ladder the conversion probability came from, `reason` why not from the model.
+    """
+
+    row: NDArray[np.float64]
+    facts: dict[str, Any]
+    conversion: float | None
+    churn: float
+    rung: str
+    reason: str | None
+
+
+def read_visitor(inputs: Inputs, world: World, rung: str = "model", why: str | None = None) -> Reading:
+    """Predict and collect the facts that conditions may read; never raises for a model's sake."""
+    features, context = inputs.features, inputs.context
+    inside, km = nearest_geofence(world.book, context)
+    row = np.array([*features, *context_features(context, km), 0.0, 0.0, 0.0, 0.0], dtype=np.float64)
+    conversion, rung, why = _conversion(inputs, world, row, rung, why)
+    churn = churn_prior(features[_GAP], features[_SESSIONS], features[_PURCHASES])
+    facts: dict[str, Any] = dict(zip(PROFILE_FEATURES, features, strict=True))
+    weekday = context.get("weekday")
+    facts.update(
+        conversion=conversion, churn=churn, local_hour=context.get("local_hour"), nearest_geofence_km=km,
+        device=context.get("device"), os=context.get("os"), network=context.get("network"),
+        browser=context.get("browser"), locale=context.get("locale"), country=context.get("country"),
+        weekday=None if weekday is None else WEEKDAYS[weekday], geofence=inside, cohort=inputs.cohorts,
+    )  # fmt: skip
+    for name, value in inputs.traits.items():
+        facts["trait." + name] = value
+    return Reading(row, facts, conversion, churn, rung, why)
+
+
+def _conversion(
+    inputs: Inputs, world: World, row: NDArray[np.float64], rung: str, why: str | None
+) -> tuple[float | None, str, str | None]:
+    if rung == "model":
+        if world.model is None:
+            rung, why = "precomputed", "NO_MODEL"
+        else:
+            try:
+                p = float(world.model.predict_one(row))
+            except Exception:
+                p = math.nan
+            if 0.0 <= p <= 1.0:
+                return p, rung, why
+            rung, why = "precomputed", "MODEL_FAILED"
+    if rung == "precomputed":
+        if inputs.last_conversion is not None:
+            return inputs.last_conversion, rung, why
+        rung = "rules"
+    return None, rung, why
+
+
+def stage_and_score(reading: Reading, inputs: Inputs, campaign: CompiledCampaign) -> Score:
+    """The stage by the campaign's limits, and the score by its weights for that stage; put among the facts."""
+    stage = stage_of(inputs.features, reading.churn, campaign.lapsing_above)
+    weights = campaign.weights_for(stage)
+    found = score(inputs.features[_RECENCY], inputs.features[_DEPTH], reading.conversion or 0.0, weights, stage)
+    reading.facts["stage"], reading.facts["score"] = stage, found.value
+    return found
+
+
+def update_segments(
+    reading: Reading, campaign: CompiledCampaign, found: Score, memberships: dict[str, list[int]], now_ms: int
+) -> tuple[dict[str, list[int]], list[str]]:
+    """Memberships after looking again, and the campaign's segments the visitor is in, highest rank first."""
+    after, _ = evaluate_segments(campaign.segments, reading.facts, memberships, now_ms)
+    inside = members(campaign.segments, after)
+    reading.facts["segments"] = inside
+    if len(inside) < 2:
+        return after, list(inside)
+    ranked = [Ranked(s.name, s.priority, found.value) for s in campaign.segments if s.name in inside]
+    return after, order_segments(ranked)
+
+
+def assess_signals(inputs: Inputs, world: World, now_ms: int) -> tuple[dict[str, list[int]], float | None]:
+    """After signals: memberships in every campaign of the book, and the conversion probability to keep at hand."""
+    reading = read_visitor(inputs, world)
+    memberships = known_segments(world.book, inputs.memberships)
+    for campaign in world.book.campaigns.values():
+        if campaign.segments:
+            found = stage_and_score(reading, inputs, campaign)
+            memberships, _ = update_segments(reading, campaign, found, memberships, now_ms)
+    return memberships, reading.conversion
+
+
+def known_segments(book: CompiledBook, memberships: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Memberships without those of segments the book no longer has."""
+    return {key: since for key, since in memberships.items() if key in book.segment_keys}
+
+
+def offer_rows(row: NDArray[np.float64], offers: Sequence[tuple[int, float, float, float]]) -> NDArray[np.float64]:
+    """Model rows for offers given as (code, value, cost, times served): shape (n, n_features)."""
+    rows = np.repeat(row[np.newaxis, :], len(offers), axis=0)
+    rows[:, N_FEATURES - 4 :] = offers
+    return rows
+
+
+NO_WEIGHTS: Final = Weights(0.0, 0.0, 0.0)

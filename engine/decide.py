@@ -1,0 +1,265 @@
+"""The product: one pure function from what is known of a visitor to what to show them now, and why."""
+
+from __future__ import annotations
+
+import math
+from hashlib import blake2b
+from typing import Any, Final
+
+from engine.assess import (
+    NO_WEIGHTS,
+    Reading,
+    known_segments,
+    offer_rows,
+    read_visitor,
+    stage_and_score,
+    update_segments,
+)
+from engine.compiled import CompiledCampaign, CompiledOffer
+from engine.decision import (
+    APPRENTICE,
+    BEST,
+    BOT,
+    CHOSEN,
+    CONSENT,
+    DEGRADED,
+    DRAWN,
+    HOLDOUT,
+    NO_OFFERS,
+    NOT_DRAWN,
+    SLOTS_FULL,
+    TIER1,
+    Decision,
+    Item,
+    Slot,
+    Verdict,
+)
+from engine.eligibility import eligible_offers
+from engine.inputs import Inputs
+from engine.policy import NONE, Candidate, Dice, draw, propensities
+from engine.score import Score
+from engine.world import World
+
+PRIOR_STRENGTH: Final = 50.0
+"""Observations a prediction is trusted as, where a policy needs to know how sure it is."""
+_SLOW: Final = frozenset({"slow-2g", "2g", "3g"})
+_FAST: Final = frozenset({"wifi", "ethernet", "5g"})
+
+
+def decide(
+    inputs: Inputs, world: World, *, now_ms: int, rng: Dice, rung: str = "model", why: str | None = None
+) -> Decision:
+    """What to show this visitor at this placement.
+
+    Pure: the same inputs, world, time and dice give the same decision. `rung` is where on the ladder to begin
+    (model → precomputed → rules → tier1) and `why` the reason if that is not the top. Never raises for the sake of
+    a visitor's data or a model's output; the caller has checked that the placement exists.
+    """
+    decision = Decision(model=world.model_version, arm=world.arm, rung=rung, reason=None if rung == "model" else why)
+    decision.layout, decision.media = treatment(inputs.context)
+    plain = _plain_reason(inputs, rung)
+    if plain is not None:
+        return _tier1_only(decision, inputs, world, plain, rung, why)
+    reading = read_visitor(inputs, world, rung, why)
+    decision.rung, decision.reason = reading.rung, reading.reason
+    decision.conversion, decision.churn = reading.conversion, reading.churn
+    campaign, found = _campaign(inputs, world, reading)
+    decision.score = found
+    decision.campaign = campaign.name
+    campaign = _assign(decision, campaign, inputs, now_ms)
+    if campaign.name != decision.campaign or decision.variants:
+        found = decision.score = stage_and_score(reading, inputs, campaign)
+    decision.memberships, decision.segments = update_segments(
+        reading, campaign, found, known_segments(world.book, inputs.memberships), now_ms
+    )
+    passed, decision.verdicts = eligible_offers(campaign, reading.facts, inputs, now_ms)
+    candidates = _weigh(decision, campaign, passed, inputs, world, reading)
+    if decision.holdout:
+        decision.plain = HOLDOUT
+        decision.verdicts += [Verdict(c.offer, HOLDOUT) for c in candidates if c.offer != NONE]
+        decision.items = _base_items(inputs)
+        return decision
+    _fill_slots(decision, campaign, {o.name: o for o in passed}, candidates, inputs, reading, rng)
+    return decision
+
+
+def treatment(context: dict[str, Any]) -> tuple[str, str]:
+    """Layout and media that suit the device and its network."""
+    layout = "mobile_first" if context.get("device") == "mobile" else "standard"
+    network = context.get("network")
+    if context.get("save_data") or network in _SLOW:
+        return layout, "low_bandwidth"
+    return layout, "rich" if network in _FAST else "standard"
+
+
+def _plain_reason(inputs: Inputs, rung: str) -> str | None:
+    if inputs.bot:
+        return BOT
+    if not inputs.personalise:
+        return CONSENT
+    return DEGRADED if rung == "tier1" else None
+
+
+def _tier1_only(decision: Decision, inputs: Inputs, world: World, plain: str, rung: str, why: str | None) -> Decision:
+    # Nothing of the profile is read: neither a bot nor a visitor without consent has one here.
+    decision.plain = plain
+    decision.rung, decision.reason = (rung, why) if plain == DEGRADED else ("model", None)
+    campaigns = world.book.for_placement(inputs.request.placement)
+    weights = campaigns[0].weights_for("new") if campaigns else NO_WEIGHTS
+    decision.score = Score(0.0, 0.0, 0.0, 0.0, weights, "new")
+    decision.campaign = campaigns[0].name if campaigns else None
+    decision.memberships = inputs.memberships
+    decision.items = _base_items(inputs)
+    return decision
+
+
+def _campaign(inputs: Inputs, world: World, reading: Reading) -> tuple[CompiledCampaign, Score]:
+    # Of equal priority, the campaign in which this visitor scores highest: the score ranks who is targeted by what.
+    wanted = inputs.request.campaign
+    listed = world.book.for_placement(inputs.request.placement)
+    if wanted is not None:
+        listed = [c for c in listed if c.name == wanted] or listed
+    top = [c for c in listed if c.priority == listed[0].priority]
+    scored = [(c, stage_and_score(reading, inputs, c)) for c in top]
+    campaign, _ = max(scored, key=lambda pair: pair[1].value)
+    return campaign, stage_and_score(reading, inputs, campaign)
+
+
+def _assign(decision: Decision, campaign: CompiledCampaign, inputs: Inputs, now_ms: int) -> CompiledCampaign:
+    key = f"holdout.{campaign.name}"
+    if campaign.holdout_share > 0.0:
+        known = inputs.assignments.get(key)
+        if known is None:
+            known = [bucket(key, inputs.root) < campaign.holdout_share, now_ms]
+            decision.assignments[key] = known
+        decision.holdout = bool(known[0])
+    for experiment in campaign.experiments:
+        key = f"{campaign.name}.{experiment.name}"
+        known = inputs.assignments.get(key)
+        if known is None or known[0] not in experiment.variants:
+            known = [experiment.variant_at(bucket(key, inputs.root)), now_ms]
+            if known[0] is not None:
+                decision.assignments[key] = known
+        if known[0] is not None:
+            decision.variants[experiment.name] = known[0]
+    return campaign.variant(decision.variants) if decision.variants else campaign
+
+
+def bucket(key: str, root: str) -> float:
+    """A sticky place in [0, 1) for a visitor in one holdout or experiment, independent between them."""
+    digest = blake2b(f"{key}\x00{root}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2.0**64
+
+
+def _weigh(
+    decision: Decision,
+    campaign: CompiledCampaign,
+    passed: list[CompiledOffer],
+    inputs: Inputs,
+    world: World,
+    reading: Reading,
+) -> list[Candidate]:
+    """Candidates with uplift × value − p(offer) × cost, none first; the best known one becomes `next`."""
+    candidates = [Candidate(NONE, 0.0)]
+    if not passed:
+        return candidates
+    worths = [offer.value_for(inputs.cart[1], inputs.cart[2]) for offer in passed]
+    p_none = reading.conversion
+    chances = _chances(passed, worths, inputs, world, reading)
+    best = -math.inf
+    for offer, value, p in zip(passed, worths, chances, strict=True):
+        if p is None or p_none is None:
+            # By rules alone: no probability, so the book's priority and what the offer is worth less its cost.
+            candidates.append(Candidate(offer.name, max(value - offer.cost, 1e-9), 0.0, offer.priority))
+            decision.verdicts.append(Verdict(offer.name, NOT_DRAWN))
+            continue
+        uplift = p - p_none
+        worth = uplift * value - p * offer.cost
+        deviation = math.sqrt(max(p * (1.0 - p), 1e-12) / (PRIOR_STRENGTH + 1.0)) * abs(value - offer.cost)
+        candidates.append(Candidate(offer.name, worth, deviation, offer.priority))
+        decision.verdicts.append(Verdict(offer.name, NOT_DRAWN, p, uplift, worth))
+        if worth > best:
+            best, decision.next_offer, decision.next_uplift = worth, offer.name, uplift
+    return candidates
+
+
+def _chances(
+    passed: list[CompiledOffer], worths: list[float], inputs: Inputs, world: World, reading: Reading
+) -> list[float | None]:
+    if reading.rung != "model" or world.model is None:
+        return [None] * len(passed)
+    rows = offer_rows(
+        reading.row,
+        [
+            (float(o.code), value, o.cost, float(len(inputs.served.get(o.key, ()))))
+            for o, value in zip(passed, worths, strict=True)
+        ],
+    )
+    try:
+        found = [float(p) for p in world.model.predict_many(rows)]
+    except Exception:
+        return [None] * len(passed)
+    return [p if 0.0 <= p <= 1.0 else None for p in found]
+
+
+def _fill_slots(
+    decision: Decision,
+    campaign: CompiledCampaign,
+    offers: dict[str, CompiledOffer],
+    candidates: list[Candidate],
+    inputs: Inputs,
+    reading: Reading,
+    rng: Dice,
+) -> None:
+    limit, mode = inputs.request.limit, campaign.tier1_mode
+    base = _base_items(inputs)
+    room = max(0, limit - len(base)) if mode == "fill" else limit
+    chosen: list[Item] = []
+    while len(chosen) < room and len(candidates) > 1:
+        shares = propensities(campaign.policy_kind, candidates, campaign.epsilon)
+        index = draw(shares, rng)
+        decision.slots.append(Slot([c.offer for c in candidates], shares, candidates[index].offer))
+        if candidates[index].offer == NONE:
+            break
+        drawn = candidates.pop(index)
+        reason = BEST if shares[index] == max(shares) else DRAWN
+        offer = offers[drawn.offer]
+        content = offer.content(_values(offer, inputs))
+        chosen.append(Item(offer.name, "offer", content, drawn.worth, shares[index], reason))
+    _name_reasons(decision, chosen, room)
+    if mode == "apprentice":
+        decision.plain = APPRENTICE
+        decision.items = base
+        return
+    decision.served = [offers[item.id].key for item in chosen]
+    if mode == "fill":
+        decision.items = (base + chosen)[:limit]
+    elif mode == "suppress" and chosen:
+        decision.items = chosen
+    else:
+        decision.items = (chosen + base)[:limit]
+    if not offers and not decision.items:
+        decision.plain = NO_OFFERS
+
+
+def _name_reasons(decision: Decision, chosen: list[Item], room: int) -> None:
+    shown = {item.id for item in chosen}
+    for verdict in decision.verdicts:
+        if verdict.offer in shown:
+            verdict.reason = CHOSEN
+        elif verdict.reason == NOT_DRAWN and len(chosen) >= room:
+            verdict.reason = NOT_DRAWN if room else SLOTS_FULL
+
+
+def _base_items(inputs: Inputs) -> list[Item]:
+    base = inputs.request.base[: inputs.request.limit]
+    return [Item(b["id"], "base", b.get("content"), b.get("score"), 1.0, TIER1) for b in base]
+
+
+def _values(offer: CompiledOffer, inputs: Inputs) -> dict[str, dict[str, Any]]:
+    return {
+        "cart": {"items": int(inputs.cart[0]), "value": inputs.cart[1]},
+        "profile": inputs.traits,
+        "offer": {"id": offer.name, "cost": offer.cost},
+        "context": inputs.context,
+    }

@@ -1,0 +1,141 @@
+"""A decision as data: what was answered, with what probability, and the verdict on every offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from engine.ids import profile_id
+from engine.score import Score, Weights
+
+# Reasons for an item that is shown.
+BEST, DRAWN, TIER1 = "BEST", "DRAWN", "TIER1"
+# Reasons for an offer that is not, or for Tier 1's plain order.
+CHOSEN, NOT_DRAWN, SLOTS_FULL, CONDITION, CAP, COOL_DOWN, BUDGET, ALREADY_SHOWN = (
+    "CHOSEN", "NOT_DRAWN", "SLOTS_FULL", "CONDITION", "CAP", "COOL_DOWN", "BUDGET", "ALREADY_SHOWN",
+)  # fmt: skip
+HOLDOUT, CONSENT, BOT, DEGRADED, NOT_RECORDED, NO_OFFERS, APPRENTICE = (
+    "HOLDOUT", "CONSENT", "BOT", "DEGRADED", "NOT_RECORDED", "NO_OFFERS", "APPRENTICE",
+)  # fmt: skip
+# Rungs of the ladder, best first.
+RUNGS: Final = ("model", "precomputed", "rules", "tier1")
+
+
+@dataclass(slots=True)
+class Item:
+    """One thing to show: an offer of the book, or one of Tier 1's suggestions (`base`)."""
+
+    id: str
+    kind: str
+    content: Any
+    score: float | None
+    propensity: float
+    reason: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Why an offer was shown or not, with its conversion probability, uplift and worth where they were computed."""
+
+    offer: str
+    reason: str
+    p: float | None = None
+    uplift: float | None = None
+    worth: float | None = None
+    detail: str | None = None
+
+
+@dataclass(slots=True)
+class Slot:
+    """One draw: the eligible candidates ("" is no offer), their exact propensities, the one drawn."""
+
+    candidates: list[str]
+    propensities: list[float]
+    drawn: str
+
+
+@dataclass(slots=True)
+class Decision:
+    """The answer for one placement, and its effects on the profile.
+
+    `memberships` and `assignments` are those after the decision; `served` names the offers shown, keyed
+    `campaign.offer`.
+    """
+
+    campaign: str | None = None
+    items: list[Item] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
+    segments: list[str] = field(default_factory=list)
+    layout: str = "standard"
+    media: str = "standard"
+    score: Score | None = None
+    conversion: float | None = None
+    churn: float | None = None
+    next_offer: str | None = None
+    next_uplift: float | None = None
+    model: str = ""
+    arm: str = "champion"
+    holdout: bool = False
+    variants: dict[str, str] = field(default_factory=dict)
+    rung: str = "model"
+    reason: str | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+    memberships: dict[str, list[int]] = field(default_factory=dict)
+    assignments: dict[str, list[Any]] = field(default_factory=dict)
+    served: list[str] = field(default_factory=list)
+    plain: str | None = None
+
+    def to_list(self) -> list[Any]:
+        """A list of plain values, the journal's form."""
+        s = self.score
+        return [
+            self.campaign,
+            [[i.id, i.kind, i.content, i.score, i.propensity, i.reason] for i in self.items],
+            [[slot.candidates, slot.propensities, slot.drawn] for slot in self.slots],
+            self.segments, self.layout, self.media,
+            None if s is None else [s.value, s.recency, s.depth, s.conversion, list(s.weights), s.stage],
+            self.conversion, self.churn, self.next_offer, self.next_uplift, self.model, self.arm, self.holdout,
+            self.variants, self.rung, self.reason,
+            [[v.offer, v.reason, v.p, v.uplift, v.worth, v.detail] for v in self.verdicts],
+            self.memberships, self.assignments, self.served, self.plain,
+        ]  # fmt: skip
+
+    @classmethod
+    def from_list(cls, row: list[Any]) -> Decision:
+        """Read `to_list` back."""
+        decision = cls(*row)
+        decision.items = [Item(*i) for i in row[1]]
+        decision.slots = [Slot(*slot) for slot in row[2]]
+        s = row[6]
+        decision.score = None if s is None else Score(*s[:4], Weights(*s[4]), s[5])
+        decision.verdicts = [Verdict(*v) for v in row[17]]
+        return decision
+
+    def response(self, root: str, placement: str, decision_id: str | None) -> dict[str, Any]:
+        """The body of `POST /v1/decide`; `decision_id` is None for an answer that could not be recorded."""
+        s = self.score
+        return {
+            "decisionId": decision_id,
+            "recorded": decision_id is not None,
+            "profileId": profile_id(root),
+            "placement": placement,
+            "campaign": self.campaign,
+            "items": [
+                {"id": i.id, "kind": i.kind, "content": i.content, "score": i.score,
+                 "propensity": i.propensity, "reason": i.reason}
+                for i in self.items
+            ],
+            "segments": self.segments,
+            "treatment": {"layout": self.layout, "media": self.media},
+            "score": None if s is None else {
+                "value": s.value, "recency": s.recency, "depth": s.depth, "conversion": s.conversion,
+                "weights": s.weights._asdict(), "stage": s.stage,
+            },
+            "risk": {"conversion": self.conversion, "churn": self.churn},
+            "next": {"offer": self.next_offer, "uplift": self.next_uplift},
+            "model": {"version": self.model, "arm": self.arm},
+            "holdout": self.holdout,
+            "variants": self.variants,
+            "degraded": None if self.rung == "model" else {"rung": self.rung, "reason": self.reason},
+            "reason": self.plain,
+        }  # fmt: skip

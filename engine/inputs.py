@@ -1,0 +1,115 @@
+"""Everything `decide` reads about a visitor and a request, in the form in which it is recorded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from engine.features import bought, cart_of, profile_features
+from engine.track import Track
+
+MAX_COHORTS: Final = 32
+
+
+@dataclass(slots=True)
+class Request:
+    """What a decide call asks for, validated: placement, wishes and Tier 1's own suggestions."""
+
+    placement: str
+    campaign: str | None = None
+    base: list[dict[str, Any]] = field(default_factory=list)
+    limit: int = 1
+    page_view: str | None = None
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The visitor and the request as read at decision time; `to_list` is the journal's form.
+
+    `features` follow `PROFILE_FEATURES`; `memberships`, `served` and `assignments` are keyed
+    `campaign.segment`, `campaign.offer` and `holdout.campaign` or `campaign.experiment`.
+    """
+
+    root: str
+    features: list[float]
+    context: dict[str, Any]
+    personalise: bool
+    train: bool
+    bot: bool
+    cohorts: list[str]
+    traits: dict[str, Any]
+    cart: list[float]
+    memberships: dict[str, list[int]]
+    served: dict[str, list[int]]
+    assignments: dict[str, list[Any]]
+    shown: list[str]
+    request: Request
+    recordable: bool = True
+    last_conversion: float | None = None
+
+    def to_list(self) -> list[Any]:
+        """A list of plain values; NaN becomes null when written as JSON."""
+        r = self.request
+        return [
+            self.root, self.features, self.context, self.personalise, self.train, self.bot, self.cohorts,
+            self.traits, self.cart, self.memberships, self.served, self.assignments, self.shown,
+            [r.placement, r.campaign, r.base, r.limit, r.page_view], self.recordable, self.last_conversion,
+        ]  # fmt: skip
+
+    @classmethod
+    def from_list(cls, row: list[Any]) -> Inputs:
+        """Read `to_list` back, null in the features as NaN."""
+        inputs = cls(*row[:13], request=Request(*row[13]), recordable=row[14], last_conversion=row[15])
+        inputs.features = [math.nan if x is None else x for x in row[1]]
+        return inputs
+
+
+def read_inputs(
+    track: Track,
+    request: Request,
+    context: dict[str, Any],
+    consent: dict[str, bool],
+    now_ms: int,
+    last_conversion: float | None = None,
+) -> Inputs:
+    """Read a profile's view for one request; nothing read is shared with the profile afterwards."""
+    shown: list[str] = []
+    if request.page_view is not None:
+        for stub in track.decisions.values():
+            if stub[4] == request.page_view:
+                shown.extend(stub[3])
+    traits = {name: stamp[0] for name, stamp in track.traits.items()}
+    cart, _ = cart_of(track)
+    return Inputs(
+        root=track.id,
+        features=profile_features(track, now_ms),
+        context=context,
+        personalise=consent.get("personalisation", True),
+        train=consent.get("training", True),
+        bot=track.bot or bool(context.get("bot")),
+        cohorts=cohorts_of(track),
+        traits=traits,
+        cart=[sum(q for q, _ in cart.values()), sum(q * p for q, p in cart.values()), _mean_order(track)],
+        memberships={name: list(since) for name, since in track.memberships.items()},
+        served={offer: list(times) for offer, times in track.served.items()},
+        assignments={name: list(assigned) for name, assigned in track.assignments.items()},
+        shown=shown,
+        request=request,
+        last_conversion=last_conversion,
+    )
+
+
+def cohorts_of(track: Track) -> list[str]:
+    """Cohort labels: the groups joined, and the traits `cohort` and `cohorts`."""
+    labels = set(track.groups)
+    for name in ("cohort", "cohorts"):
+        value = track.traits.get(name, [None])[0]
+        if isinstance(value, str):
+            labels.update(part.strip() for part in value.split(",") if part.strip())
+    return sorted(labels)[:MAX_COHORTS]
+
+
+def _mean_order(track: Track) -> float:
+    n, value, _ = bought(track)
+    return value / n if n else 0.0

@@ -1,0 +1,158 @@
+"""Journal records: facts about one track each, and the fold that applies them.
+
+A record is a list `[kind, track id, received_ms, …]`; an entry of the journal is `[format, record, …]`.
+Effects that depended on a model or a book (segments entered, offers served) are recorded as they came out,
+so that a rebuild needs neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.decision import Decision
+from engine.ids import DecisionId
+from engine.inputs import Inputs
+from engine.signals import Signal
+from engine.track import MAX_DECISIONS, MAX_SERVED, Track
+
+FORMAT: Final = 1
+ENGINE_VERSION: Final = "1"
+"""Raised when `decide` changes what it answers for the same inputs."""
+
+SIGNALS, SEGMENTS, DECISION, REWARD, SUPERSEDED = "s", "g", "d", "r", "x"
+LINK_INTENT, ADOPTED, MEMBER, LINK_DONE, ERASED = "li", "ta", "m", "ld", "e"
+
+BOT, BACKFILL, NO_TRAINING = 1, 2, 4
+"""Flags of a signals record."""
+LIVE, OVERTAKEN = 0, 1
+"""States of a decision's stub on its track."""
+
+Record = list[Any]
+
+
+def signals_record(track_id: str, received_ms: int, flags: int, signals: list[Signal]) -> Record:
+    """Signals that took effect on one track."""
+    return [SIGNALS, track_id, received_ms, flags, [s.to_list() for s in signals]]
+
+
+def segments_record(root: str, received_ms: int, memberships: dict[str, list[int]]) -> Record:
+    """The segments of a profile after signals changed them."""
+    return [SEGMENTS, root, received_ms, memberships]
+
+
+@dataclass(slots=True)
+class Versions:
+    """What was in force: engine, campaign book, model, feature schema."""
+
+    engine: str
+    book: str
+    model: str
+    schema: str
+
+    def to_list(self) -> list[str]:
+        return [self.engine, self.book, self.model, self.schema]
+
+
+def decision_record(
+    now_ms: int,
+    seed: int,
+    rung: str,
+    versions: Versions,
+    request: int | None,
+    inputs: Inputs,
+    decision: Decision,
+) -> Record:
+    """A decision with everything needed to explain and to replay it; `request` is the hash of its requestId."""
+    return [
+        DECISION, inputs.root, now_ms, seed, rung, versions.to_list(), request, inputs.to_list(), decision.to_list(),
+    ]  # fmt: skip
+
+
+def fold(track: Track | None, record: Record, decision_id: DecisionId) -> Track | None:
+    """The track after one record; None when nothing is left of it.
+
+    `decision_id` is the record's own place in the journal. Applying the records of a track in the order of
+    the journal to its snapshot rebuilds it bit for bit.
+    """
+    kind, track_id, received_ms = record[0], record[1], record[2]
+    if kind == ERASED:
+        return None
+    if kind == ADOPTED:
+        return _adopt(track, record)
+    if track is None:
+        track = Track.fresh(track_id)
+    track.touched_ms = max(track.touched_ms, received_ms)
+    if kind == SIGNALS:
+        track.bot |= bool(record[3] & BOT)
+        for row in record[4]:
+            track.observe(Signal.from_list(row), received_ms)
+    elif kind == SEGMENTS:
+        track.memberships = {name: list(since) for name, since in record[3].items()}
+    elif kind == DECISION:
+        _decided(track, record, decision_id)
+    elif kind == REWARD:
+        stub = track.decisions.get(record[3])
+        if stub is not None:
+            stub[5][record[4]] = record[5]
+    elif kind == SUPERSEDED:
+        _overtake(track, record[3])
+    elif kind == LINK_INTENT:
+        track.pending_to, track.generation = record[3], record[4]
+    elif kind == MEMBER:
+        if record[5]:
+            track.members[record[3]] = record[4]
+        else:
+            track.members.pop(record[3], None)
+    elif kind == LINK_DONE:
+        track = Track.fresh(track_id)
+        track.moved_to, track.generation, track.touched_ms = record[3], record[4], received_ms
+    return track
+
+
+def _adopt(track: Track | None, record: Record) -> Track:
+    _, track_id, received_ms, root, generation, snapshot = record
+    if snapshot is not None:
+        track = Track.restore(snapshot)
+    elif track is None:
+        track = Track.fresh(track_id)
+    track.root, track.generation = root, generation
+    track.pending_to = track.moved_to = None
+    track.touched_ms = max(track.touched_ms, received_ms)
+    return track
+
+
+def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
+    now_ms, request = record[2], record[6]
+    decision = record[8]
+    campaign, items, served = decision[0], decision[1], decision[20]
+    track.memberships = {name: list(since) for name, since in decision[18].items()}
+    for name, assigned in decision[19].items():
+        track.assignments.setdefault(name, list(assigned))
+    for offer in served:
+        times = track.served.setdefault(offer, [])
+        times.append(now_ms)
+        del times[:-MAX_SERVED]
+    _, _, _, _, page_view = record[7][13]
+    key = str(decision_id)
+    placement = record[7][13][0]
+    track.decisions[key] = [now_ms, campaign, placement, [i[0] for i in items], page_view, {}, LIVE, list(served)]
+    if request is not None:
+        track.requests[request] = key
+    while len(track.decisions) > MAX_DECISIONS:
+        del track.decisions[next(iter(track.decisions))]
+    while len(track.requests) > MAX_DECISIONS:
+        del track.requests[next(iter(track.requests))]
+
+
+def _overtake(track: Track, key: str) -> None:
+    stub = track.decisions.get(key)
+    if stub is None or stub[6] == OVERTAKEN:
+        return
+    stub[6] = OVERTAKEN
+    for offer in stub[7]:
+        times = track.served.get(offer, [])
+        if stub[0] in times:
+            times.remove(stub[0])
+        if not times:
+            track.served.pop(offer, None)
