@@ -1,0 +1,74 @@
+"""The campaign book: read with every error at once, versioned by its content, compiled for the hot path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from engine.book_checks import check_book, check_json
+from engine.book_model import BookModel
+from engine.book_types import read_model
+from engine.compiled import CompiledBook, CompiledCampaign, CompiledExperiment, CompiledOffer, Value, build_campaigns
+from engine.experiment_checks import check_experiments
+from engine.findings import BookInvalid, Finding, Findings, Loc
+
+__all__ = [
+    "Book", "BookInvalid", "CompiledBook", "CompiledCampaign", "CompiledExperiment", "CompiledOffer", "Finding",
+    "Value", "book_version", "compile_book", "load_book",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """A valid book: its typed form, the data it was read from, and what is accepted but worth knowing."""
+
+    model: BookModel
+    source: str
+    warnings: tuple[Finding, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        """A fresh copy of the data as it was written."""
+        copy: dict[str, Any] = json.loads(self.source)
+        return copy
+
+
+def load_book(data: object) -> Book:
+    """Read a book from parsed YAML or JSON; raises `BookInvalid` with every finding, in the order of the book."""
+    findings = Findings()
+    if not check_json(data, findings) or not isinstance(data, Mapping):
+        raise BookInvalid(findings.errors)
+    model = read_model(data, findings)
+    check_book(data, findings)
+    check_experiments(data, findings)
+    if findings.errors or model is None:
+        raise BookInvalid(sorted(findings.errors, key=lambda finding: _position(data, finding.loc)))
+    return Book(model, json.dumps(data, ensure_ascii=False, separators=(",", ":")), tuple(findings.warnings))
+
+
+def book_version(book: Book, n: int) -> str:
+    """`b{n}-{8 hex}`: the n-th book, and a digest of its content that order of keys and layout do not change."""
+    canonical = json.dumps(book.data(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return f"b{n}-{blake2b(canonical.encode(), digest_size=4).hexdigest()}"
+
+
+def compile_book(book: Book, version: str) -> CompiledBook:
+    """Everything `decide` needs of the book, computed once."""
+    return build_campaigns(book.model, book.data(), version)
+
+
+def _position(data: Any, loc: Loc) -> list[int]:
+    """Where a location stands in the book, so that findings come in reading order."""
+    position = []
+    for step in loc:
+        if isinstance(data, Mapping) and step in data:
+            position.append(list(data).index(step))
+            data = data[step]
+        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+            position.append(step)
+            data = data[step]
+        else:
+            break
+    return position

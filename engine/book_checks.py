@@ -1,0 +1,194 @@
+"""A book checked beyond its types: every name that refers to something, every value that must make sense.
+
+The checks read the raw data, not the typed book, so that a wrong type in one place hides nothing in another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from zoneinfo import ZoneInfo, available_timezones
+
+from engine.book_model import CONVERSION_EVENTS, DEFAULT_WEIGHTS, EVENT_NAMES
+from engine.condition_checks import Scope, check_group, check_when
+from engine.condition_model import GROUP_KEYS
+from engine.findings import Findings, Loc, nearest, one_of
+from engine.schema import STAGES, offer_code
+from engine.templates import check_content
+
+MAX_DEPTH: Final = 32
+MAX_NODES: Final = 200_000
+
+
+def check_json(data: Any, findings: Findings) -> bool:
+    """Whether the data is a mapping of plain values, neither too deep nor too large for any real book."""
+    if not isinstance(data, Mapping):
+        findings.add((), "wrong_type", "a mapping with the key campaigns", found=data)
+        return False
+    stack: list[tuple[Loc, Any]] = [((), data)]
+    n = 0
+    while stack:
+        loc, value = stack.pop()
+        n += 1
+        if len(loc) > MAX_DEPTH or n > MAX_NODES:
+            code, most = (
+                ("too_deep", f"{MAX_DEPTH} levels") if len(loc) > MAX_DEPTH else ("too_large", f"{MAX_NODES} values")
+            )
+            findings.add(loc[:4], code, f"at most {most}", found="more")
+            return False
+        if isinstance(value, Mapping):
+            for key in value:
+                if not isinstance(key, str):
+                    findings.add((*loc, str(key)), "wrong_name", "text as a key (put it in quotes)", found=key)
+            stack.extend(((*loc, key), child) for key, child in value.items() if isinstance(key, str))
+        elif isinstance(value, list):
+            stack.extend(((*loc, index), child) for index, child in enumerate(value))
+        elif isinstance(value, float) and not math.isfinite(value):
+            findings.add(loc, "wrong_type", "a finite number", found=value)
+        elif value is not None and not isinstance(value, str | int | float):
+            findings.add(loc, "wrong_type", "text, a number, true or false", found=value)
+    return not findings.errors
+
+
+def check_book(data: Mapping[str, Any], findings: Findings) -> None:
+    """Add every finding and warning that types alone do not give."""
+    zone = data.get("timezone")
+    if isinstance(zone, str) and not _is_zone(zone):
+        zones = available_timezones()
+        near = nearest(zone, zones)
+        findings.add(("timezone",), "unknown_timezone", "an IANA time zone", found=zone, near=near)
+    geofences = _mapping(data, "geofences")
+    campaigns = _mapping(data, "campaigns")
+    if not campaigns and isinstance(data.get("campaigns"), Mapping):
+        findings.add(("campaigns",), "empty_book", "at least one campaign", found="none")
+    for name, campaign in campaigns.items():
+        if isinstance(campaign, Mapping):
+            check_campaign(campaign, ("campaigns", name), geofences, findings)
+    _check_codes(campaigns, findings)
+
+
+def check_campaign(raw: Mapping[str, Any], loc: Loc, geofences: Mapping[str, Any], findings: Findings) -> None:
+    """One campaign: conversion, weights, segments and what refers to them, offers, policy."""
+    if raw.get("placements") == []:
+        findings.add((*loc, "placements"), "empty_placements", "at least one placement", found=[])
+    event = _mapping(raw, "conversion").get("event")
+    if isinstance(event, str) and event.strip().lower() not in CONVERSION_EVENTS:
+        near = nearest(event, EVENT_NAMES)
+        findings.add((*loc, "conversion", "event"), "unknown_event", one_of(EVENT_NAMES, 20), found=event, near=near)
+    weights = _mapping(_mapping(raw, "score"), "weights")
+    for stage in weights:
+        if stage not in (*STAGES, "default"):
+            options = (*STAGES, "default")
+            at = (*loc, "score", "weights", stage)
+            findings.add(at, "unknown_stage", one_of(options), found=stage, near=nearest(stage, options))
+    segments = _mapping(raw, "segments")
+    scope = Scope(segments, geofences, _score_max(weights), findings)
+    for name, segment in segments.items():
+        check_group(segment, (*loc, "segments", name), scope)
+    _check_cycles(segments, (*loc, "segments"), findings)
+    for name, offer in _mapping(raw, "offers").items():
+        if isinstance(offer, Mapping):
+            _check_offer(offer, (*loc, "offers", name), scope)
+    _check_policy(_mapping(raw, "policy"), (*loc, "policy"), findings)
+    if _mapping(raw, "tier1").get("url") is not None:
+        what = "the url is not fetched in this version; send Tier 1's suggestions as `base` in the request"
+        findings.warn((*loc, "tier1", "url"), "not_enforced", what)
+
+
+def _check_offer(raw: Mapping[str, Any], loc: Loc, scope: Scope) -> None:
+    check_when(raw.get("when"), (*loc, "when"), scope)
+    if "content" in raw:
+        check_content(raw["content"], (*loc, "content"), scope.findings)
+    if raw.get("budget") is not None:
+        what = "budgets are not enforced in this version: an offer with a budget is not served until they are"
+        scope.findings.warn((*loc, "budget"), "not_enforced", what)
+
+
+def _check_policy(raw: Mapping[str, Any], loc: Loc, findings: Findings) -> None:
+    if raw.get("epsilon") is not None and raw.get("kind") != "epsilon_greedy":
+        kind = raw.get("kind", "thompson")
+        findings.add((*loc, "epsilon"), "epsilon_unused", "no epsilon, or kind: epsilon_greedy", found=f"kind {kind}")
+
+
+def segments_named(raw: Any) -> Iterator[tuple[Loc, str]]:
+    """Where a condition names segments, with the names."""
+    if not isinstance(raw, Mapping):
+        return
+    if raw.get("feature") == "segment":
+        for op in ("in", "not_in", "equals"):
+            values = raw.get(op)
+            for name in values if isinstance(values, list) else [values]:
+                if isinstance(name, str):
+                    yield (op,), name
+    for join in GROUP_KEYS:
+        children = raw.get(join)
+        for index, child in enumerate(children if isinstance(children, list) else []):
+            yield from (((join, index, *at), name) for at, name in segments_named(child))
+
+
+def segment_order(segments: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Segments after those they name, in the order of the book; and the segments of the first cycle, if any."""
+    order: list[str] = []
+    state: dict[str, int] = {}
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if state.get(name) == 2 or name not in segments:
+            return []
+        if state.get(name) == 1:
+            return [*path[path.index(name) :], name]
+        state[name] = 1
+        for _, other in segments_named(segments[name]):
+            if cycle := visit(other, [*path, name]):
+                return cycle
+        state[name] = 2
+        order.append(name)
+        return []
+
+    for name in segments:
+        if cycle := visit(name, []):
+            return order, cycle
+    return order, []
+
+
+def _check_cycles(segments: Mapping[str, Any], loc: Loc, findings: Findings) -> None:
+    _, cycle = segment_order(segments)
+    if cycle:
+        where = next(at for at, name in segments_named(segments[cycle[0]]) if name == cycle[1])
+        expected = "segments that do not name each other in a circle"
+        findings.add((*loc, cycle[0], *where), "segment_cycle", expected, found=" → ".join(cycle))
+
+
+def _check_codes(campaigns: Mapping[str, Any], findings: Findings) -> None:
+    """Two offers of one code look the same to the model; that is allowed, but it should be known."""
+    taken: dict[int, str] = {}
+    for campaign, raw in campaigns.items():
+        for name in _mapping(raw, "offers") if isinstance(raw, Mapping) else ():
+            other = taken.setdefault(offer_code(name), name)
+            if other != name:
+                what = f"the model cannot tell {name} from {other} (same category); rename one of them"
+                findings.warn(("campaigns", campaign, "offers", name), "offer_code", what)
+
+
+def _score_max(weights: Mapping[str, Any]) -> float:
+    """The highest score any stage can reach; infinite while the weights are not readable."""
+    sums = []
+    for parts in ({"default": DEFAULT_WEIGHTS.model_dump()} | dict(weights)).values():
+        try:
+            sums.append(sum(float(parts[part]) for part in ("recency", "depth", "conversion")))
+        except (TypeError, KeyError, ValueError):
+            return math.inf
+    return round(max(sums), 9)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except Exception:  # ZoneInfo raises by what it finds at the path: absent, a folder, a broken file
+        return False
+    return True
+
+
+def _mapping(raw: Any, key: str) -> Mapping[str, Any]:
+    value = raw.get(key) if isinstance(raw, Mapping) else None
+    return value if isinstance(value, Mapping) else {}

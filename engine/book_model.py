@@ -1,0 +1,212 @@
+"""The campaign book as typed parts: what may stand where, of which type, with which default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from engine.condition_model import Group, Number, Part, When
+from engine.durations import EXPECTED, parse_duration_ms
+
+CONVERSION_EVENTS: Final[dict[str, str]] = {
+    "order completed": "order_completed", "purchase": "order_completed", "order_completed": "order_completed",
+    "product added": "product_added", "add_to_cart": "product_added", "product_added": "product_added",
+    "checkout started": "checkout_started", "begin_checkout": "checkout_started",
+    "checkout_started": "checkout_started",
+    "product viewed": "product_viewed", "view_item": "product_viewed", "product_viewed": "product_viewed",
+    "cart viewed": "cart_viewed", "view_cart": "cart_viewed", "cart_viewed": "cart_viewed",
+    "offer clicked": "offer_clicked", "select_promotion": "offer_clicked", "offer_clicked": "offer_clicked",
+    "offer redeemed": "offer_redeemed", "offer_redeemed": "offer_redeemed",
+    "clicked": "click", "click": "click",
+}  # fmt: skip
+"""Event names a conversion may have (lower case), and the kind of signal each is."""
+EVENT_NAMES: Final = (
+    "Order Completed", "purchase", "Product Added", "add_to_cart", "Checkout Started", "begin_checkout",
+    "Product Viewed", "view_item", "Cart Viewed", "view_cart", "Offer Clicked", "select_promotion",
+    "Offer Redeemed", "Clicked", "click",
+)  # fmt: skip
+"""The same as one would write them, for messages."""
+
+DEFAULT_LAPSING_ABOVE: Final = 0.7
+DEFAULT_MARGIN_SHARE: Final = 0.3
+DEFAULT_BASKET: Final = 50.0
+"""What an empty or unpriced cart is taken to be worth, in the book's currency."""
+
+
+def _duration(value: object) -> int:
+    if isinstance(value, str):
+        try:
+            return parse_duration_ms(value)
+        except ValueError:
+            pass
+    raise PydanticCustomError("wrong_duration", EXPECTED, {"expected": EXPECTED})
+
+
+def _period(value: object) -> int:
+    ms = _duration(value)
+    if ms <= 0:
+        raise PydanticCustomError("out_of_range", "longer", {"expected": "a duration longer than nothing"})
+    return ms
+
+
+def _worth(value: object) -> float | str:
+    if value in ("margin", "revenue"):
+        return str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    expected = "an amount of money of at least 0, margin or revenue"
+    raise PydanticCustomError("wrong_value", expected, {"expected": expected, "options": ["margin", "revenue"]})
+
+
+Name = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Duration = Annotated[int, BeforeValidator(_duration)]
+Period = Annotated[int, PlainValidator(_period)]
+Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
+Money = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+Priority = Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000)]
+Worth = Annotated[float | str, PlainValidator(_worth)]
+
+
+class Geofence(Part):
+    """A circle on the earth."""
+
+    lat: Annotated[Number, Field(ge=-90.0, le=90.0)]
+    lon: Annotated[Number, Field(ge=-180.0, le=180.0)]
+    radius_km: Annotated[Number, Field(gt=0.0, le=20_000.0)]
+
+
+class Lapsing(Part):
+    """Above which churn risk a visitor counts as lapsing."""
+
+    churn_above: Share = DEFAULT_LAPSING_ABOVE
+
+
+class Conversion(Part):
+    """What counts as success, how soon after the decision, and what it is worth."""
+
+    event: str = "Order Completed"
+    within_ms: Period = Annotated[int, PlainValidator(_period)]
+    value: Worth = "revenue"
+
+    @property
+    def kind(self) -> str:
+        """The kind of signal that is the conversion."""
+        return CONVERSION_EVENTS[self.event.strip().lower()]
+
+
+class StageWeights(Part):
+    """The weights of recency, depth and conversion probability in the score."""
+
+    recency: Money
+    depth: Money
+    conversion: Money
+
+
+DEFAULT_WEIGHTS: Final = StageWeights(recency=0.3, depth=0.2, conversion=0.5)
+
+
+class ScoreSpec(Part):
+    """Weights by lifecycle stage; `default` for the stages not named."""
+
+    weights: dict[str, StageWeights] = Field(default_factory=dict)
+
+
+class Segment(Group):
+    """A condition with a minimum hold; higher `priority` ranks first, then the score."""
+
+    hold_ms: Duration = Field(default=0, alias="hold")
+    priority: Priority = 0
+
+
+class PerProfile(Part):
+    """At most `max` servings to one profile in any stretch of `per`."""
+
+    max: Count
+    per_ms: Period = Annotated[int, PlainValidator(_period)]
+
+
+class Caps(Part):
+    """How often one visitor may see an offer, and the pause between two times."""
+
+    per_profile: PerProfile | None = None
+    cool_down_ms: Duration = Field(default=0, alias="cool_down")
+
+
+class Budget(Part):
+    """At most `max` of `unit` over all visitors in each period."""
+
+    max: Annotated[Number, Field(gt=0.0)]
+    unit: Literal["servings", "impressions", "redemptions", "cost"] = "servings"
+    per_ms: Period | None = Field(default=None, alias="per")
+
+
+class Offer(Part):
+    """What may be shown, to whom, what a conversion with it is worth and what it costs."""
+
+    when: When = When()
+    content: Any
+    value: Worth = "margin"
+    cost: Money = 0.0
+    caps: Caps = Field(default_factory=Caps)
+    budget: Budget | None = None
+    priority: Priority = 0
+
+
+class Policy(Part):
+    """How one of the eligible offers is chosen."""
+
+    kind: Literal["greedy", "epsilon_greedy", "thompson"] = "thompson"
+    epsilon: Share | None = None
+
+
+class Holdout(Part):
+    """The share of visitors who never see an offer of the campaign, to measure against."""
+
+    share: Annotated[float, Field(strict=True, ge=0.0, le=0.5, allow_inf_nan=False)] = 0.0
+
+
+class Experiment(Part):
+    """Variants of the campaign, each a set of changes by path, shown to equal parts of `share` of the visitors."""
+
+    variants: dict[Name, dict[str, Any]]
+    share: Share | None = None
+
+
+class Tier1(Part):
+    """How the suggestions of the slower recommender are combined with the offers."""
+
+    mode: Literal["fill", "enhance", "override", "suppress", "apprentice"] = "fill"
+    timeout_ms: Period = Annotated[int, PlainValidator(_period)]
+    url: Annotated[str, Field(max_length=2000)] | None = None
+
+
+class Campaign(Part):
+    """One goal: where it shows, what success is, who is who, what to offer, and how to learn from it."""
+
+    enabled: Annotated[bool, Field(strict=True)] = True
+    priority: Priority = 0
+    placements: tuple[Name, ...]
+    conversion: Conversion = Field(default_factory=Conversion)
+    score: ScoreSpec = Field(default_factory=ScoreSpec)
+    lapsing: Lapsing | None = None
+    segments: dict[Name, Segment] = Field(default_factory=dict)
+    offers: dict[Name, Offer] = Field(default_factory=dict)
+    policy: Policy = Field(default_factory=Policy)
+    holdout: Holdout = Field(default_factory=Holdout)
+    experiments: dict[Name, Experiment] = Field(default_factory=dict)
+    tier1: Tier1 = Field(default_factory=Tier1)
+
+
+class BookModel(Part):
+    """The whole file."""
+
+    timezone: str = "UTC"
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
+    margin_share: Share = DEFAULT_MARGIN_SHARE
+    basket: Money = DEFAULT_BASKET
+    lapsing: Lapsing = Field(default_factory=Lapsing)
+    geofences: dict[Name, Geofence] = Field(default_factory=dict)
+    campaigns: dict[Name, Campaign]

@@ -1,0 +1,222 @@
+"""The book made ready: conditions, templates, weights and variants computed once, so that a decision only looks up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from engine.book_checks import segment_order, segments_named
+from engine.book_model import DEFAULT_WEIGHTS, BookModel, Campaign, Geofence, Offer, Tier1
+from engine.book_paths import override
+from engine.conditions import Compiled, compile_condition
+from engine.schema import STAGES, offer_code
+from engine.score import Weights
+from engine.segments import CompiledSegment
+from engine.templates import Template
+
+DEFAULT_EPSILON: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a conversion is worth: a share of the cart (1 = revenue) or a fixed amount, in the book's currency."""
+
+    kind: str
+    fixed: float
+    share: float
+    basket: float
+
+    def amount(self, cart_value: float | None) -> float:
+        """For this cart; an empty or unpriced one counts as the book's `basket`."""
+        if self.kind == "fixed":
+            return self.fixed
+        return self.share * (cart_value if cart_value is not None and cart_value > 0.0 else self.basket)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledOffer:
+    """An offer ready to be judged. `key` is `campaign.offer`; caps are None where there are none.
+
+    `budgeted`: it has a budget, and is not served until budgets are enforced.
+    """
+
+    name: str
+    key: str
+    code: int
+    condition: Compiled
+    content: Template
+    value: Value
+    cost: float
+    priority: int
+    cap_max: int | None
+    cap_per_ms: int
+    cool_down_ms: int
+    budgeted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledExperiment:
+    """An experiment and the campaign of each variant; `low`–`high` is its part of the visitors."""
+
+    name: str
+    key: str
+    low: float
+    high: float
+    variants: dict[str, CompiledCampaign]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledCampaign:
+    """A campaign ready to decide. Segments stand in evaluation order, offers in the order of the book."""
+
+    name: str
+    priority: int
+    placements: frozenset[str]
+    weights: Mapping[str, Weights]
+    lapsing_above: float
+    segments: tuple[CompiledSegment, ...]
+    offers: tuple[CompiledOffer, ...]
+    policy: str
+    epsilon: float
+    holdout_share: float
+    conversion_kind: str
+    conversion_within_ms: int
+    conversion_value: Value
+    tier1: Tier1
+    experiments: tuple[CompiledExperiment, ...] = ()
+    segment_priority: Mapping[str, int] = field(default_factory=dict)
+    offer_by_name: Mapping[str, CompiledOffer] = field(default_factory=dict)
+
+    def variant(self, draw: Callable[[str], float]) -> tuple[CompiledCampaign, CompiledExperiment | None, str | None]:
+        """The campaign this visitor gets, with the experiment and the variant, if any.
+
+        `draw(salt)` is the visitor's own stable number in [0, 1) for a salt. A visitor is in at most one experiment
+        of a campaign; its variants have equal parts.
+        """
+        if not self.experiments:
+            return self, None, None
+        layer = draw(f"layer.{self.name}")
+        for experiment in self.experiments:
+            if experiment.low <= layer < experiment.high:
+                names = list(experiment.variants)
+                index = min(int(draw(experiment.key) * len(names)), len(names) - 1)
+                return experiment.variants[names[index]], experiment, names[index]
+        return self, None, None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledBook:
+    """A whole book in force. Campaigns that are not enabled are left out, but their placements stay known."""
+
+    version: str
+    currency: str
+    timezone: ZoneInfo
+    geofences: Mapping[str, Geofence]
+    campaigns: Mapping[str, CompiledCampaign]
+    by_placement: Mapping[str, tuple[CompiledCampaign, ...]]
+    placements: frozenset[str]
+    segment_keys: frozenset[str]
+    lapsing_above: float
+
+
+def build_campaigns(model: BookModel, data: Mapping[str, Any], version: str) -> CompiledBook:
+    """Compile a typed book; `data` is what it was read from, which the variants of experiments change."""
+    campaigns: dict[str, CompiledCampaign] = {}
+    for name, campaign in model.campaigns.items():
+        if campaign.enabled:
+            compiled = _campaign(name, campaign, data["campaigns"][name], model)
+            experiments = tuple(_experiments(name, campaign, data["campaigns"][name], model))
+            campaigns[name] = replace(compiled, experiments=experiments)
+    placements = {place for campaign in model.campaigns.values() for place in campaign.placements}
+    ranked = sorted(campaigns.values(), key=lambda campaign: (-campaign.priority, campaign.name))
+    return CompiledBook(
+        version=version,
+        currency=model.currency,
+        timezone=ZoneInfo(model.timezone),
+        geofences=model.geofences,
+        campaigns=campaigns,
+        by_placement={place: tuple(c for c in ranked if place in c.placements) for place in placements},
+        placements=frozenset(placements),
+        segment_keys=frozenset(segment.key for c in campaigns.values() for segment in c.segments),
+        lapsing_above=model.lapsing.churn_above,
+    )
+
+
+def _campaign(name: str, spec: Campaign, raw: Mapping[str, Any], book: BookModel) -> CompiledCampaign:
+    default = spec.score.weights.get("default", DEFAULT_WEIGHTS)
+    by_stage = {stage: spec.score.weights.get(stage, default) for stage in STAGES}
+    offers = tuple(_offer(name, offer_name, offer, book) for offer_name, offer in spec.offers.items())
+    segments = tuple(_segments(name, spec, raw))
+    return CompiledCampaign(
+        name=name,
+        priority=spec.priority,
+        placements=frozenset(spec.placements),
+        weights={stage: Weights(w.recency, w.depth, w.conversion) for stage, w in by_stage.items()},
+        lapsing_above=(spec.lapsing or book.lapsing).churn_above,
+        segments=segments,
+        offers=offers,
+        policy=spec.policy.kind,
+        epsilon=_epsilon(spec),
+        holdout_share=spec.holdout.share,
+        conversion_kind=spec.conversion.kind,
+        conversion_within_ms=spec.conversion.within_ms,
+        conversion_value=_value(spec.conversion.value, book),
+        tier1=spec.tier1,
+        segment_priority={segment.name: segment.priority for segment in segments},
+        offer_by_name={offer.name: offer for offer in offers},
+    )
+
+
+def _epsilon(spec: Campaign) -> float:
+    if spec.policy.kind != "epsilon_greedy":
+        return 0.0
+    return DEFAULT_EPSILON if spec.policy.epsilon is None else spec.policy.epsilon
+
+
+def _segments(campaign: str, spec: Campaign, raw: Mapping[str, Any]) -> Iterable[CompiledSegment]:
+    written = raw.get("segments") or {}
+    for name in segment_order(written)[0]:
+        segment = spec.segments[name]
+        refers = any(True for _ in segments_named(written[name]))
+        condition = compile_condition(segment)
+        yield CompiledSegment(name, f"{campaign}.{name}", condition, segment.hold_ms, segment.priority, refers)
+
+
+def _offer(campaign: str, name: str, spec: Offer, book: BookModel) -> CompiledOffer:
+    cap = spec.caps.per_profile
+    return CompiledOffer(
+        name=name,
+        key=f"{campaign}.{name}",
+        code=offer_code(name),
+        condition=compile_condition(spec.when),
+        content=Template(spec.content, book.currency),
+        value=_value(spec.value, book),
+        cost=spec.cost,
+        priority=spec.priority,
+        cap_max=cap.max if cap else None,
+        cap_per_ms=cap.per_ms if cap else 0,
+        cool_down_ms=spec.caps.cool_down_ms,
+        budgeted=spec.budget is not None,
+    )
+
+
+def _value(worth: float | str, book: BookModel) -> Value:
+    if isinstance(worth, str):
+        return Value(worth, 0.0, book.margin_share if worth == "margin" else 1.0, book.basket)
+    return Value("fixed", worth, 0.0, 0.0)
+
+
+def _experiments(name: str, spec: Campaign, raw: Mapping[str, Any], book: BookModel) -> Iterable[CompiledExperiment]:
+    given = [e.share for e in spec.experiments.values() if e.share is not None]
+    open_share = (1.0 - sum(given)) / max(1, len(spec.experiments) - len(given))
+    low = 0.0
+    for experiment_name, experiment in spec.experiments.items():
+        high = low + (open_share if experiment.share is None else experiment.share)
+        variants = {}
+        for variant, changes in experiment.variants.items():
+            changed = override(raw, changes)
+            variants[variant] = _campaign(name, Campaign.model_validate(changed), changed, book)
+        yield CompiledExperiment(experiment_name, f"{name}.{experiment_name}", low, high, variants)
+        low = high
