@@ -88,7 +88,7 @@ class Conversion(Part):
     """What counts as success, how soon after the decision, and what it is worth."""
 
     event: str = "Order Completed"
-    within_ms: Period = Annotated[int, PlainValidator(_period)]
+    within_ms: Period = Field(default=30 * 60_000, alias="within")
     value: Worth = "revenue"
 
     @property
@@ -125,7 +125,7 @@ class PerProfile(Part):
     """At most `max` servings to one profile in any stretch of `per`."""
 
     max: Count
-    per_ms: Period = Annotated[int, PlainValidator(_period)]
+    per_ms: Period = Field(alias="per")
 
 
 class Caps(Part):
@@ -143,10 +143,15 @@ class Budget(Part):
     per_ms: Period | None = Field(default=None, alias="per")
 
 
+def everyone() -> When:
+    """The condition of an offer that has none."""
+    return When.model_validate({})
+
+
 class Offer(Part):
     """What may be shown, to whom, what a conversion with it is worth and what it costs."""
 
-    when: When = When()
+    when: When = Field(default_factory=everyone)
     content: Any
     value: Worth = "margin"
     cost: Money = 0.0
@@ -179,7 +184,7 @@ class Tier1(Part):
     """How the suggestions of the slower recommender are combined with the offers."""
 
     mode: Literal["fill", "enhance", "override", "suppress", "apprentice"] = "fill"
-    timeout_ms: Period = Annotated[int, PlainValidator(_period)]
+    timeout_ms: Period = Field(default=60, alias="timeout")
     url: Annotated[str, Field(max_length=2000)] | None = None
 
 

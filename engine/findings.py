@@ -36,7 +36,7 @@ def path_text(loc: Loc) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to mend; `code` is stable, `found`, `expected` and `nearest` are for people, `loc` is the path in parts."""
+    """One thing to mend: `code` is stable, the rest is for people; `loc` is the path in parts."""
 
     path: str
     code: str
