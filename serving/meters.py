@@ -1,0 +1,71 @@
+"""What the ingress counts, for Prometheus; every label comes from a closed or bounded set."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+MAX_CODES: Final = 64
+_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.4, 1.0, 5.0)
+
+
+class Meters:
+    """Counters and histograms of one ingress, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        events = Counter("kairos_events", "Events by result", ["result"], registry=self.registry)
+        self._accepted, self._duplicates = events.labels("accepted"), events.labels("duplicate")
+        self._not_durable = events.labels("not_durable")
+        self._rejected = Counter("kairos_events_rejected", "Events rejected, by code", ["code"], registry=self.registry)
+        self._decisions = Counter("kairos_decisions", "Decisions by rung", ["rung"], registry=self.registry)
+        self._superseded = Counter(
+            "kairos_decisions_superseded", "Decisions overtaken by their deadline", registry=self.registry
+        )
+        self._seconds = Histogram(
+            "kairos_request_seconds", "Time in the ingress and what it asked, by route and class of status",
+            ["route", "status"], buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self._codes: dict[str, Counter] = {}
+        self._rungs = {rung: self._decisions.labels(rung) for rung in ("model", "precomputed", "rules", "tier1")}
+        self._routes: dict[tuple[str, int], Histogram] = {}
+
+    def events(self, accepted: int, duplicates: int, not_durable: int) -> None:
+        """Count the results of one request."""
+        if accepted:
+            self._accepted.inc(accepted)
+        if duplicates:
+            self._duplicates.inc(duplicates)
+        if not_durable:
+            self._not_durable.inc(not_durable)
+
+    def rejected(self, code: str) -> None:
+        """Count a rejected event; codes beyond the first 64 count as `other`."""
+        counter = self._codes.get(code)
+        if counter is None:
+            code = code if len(self._codes) < MAX_CODES else "other"
+            counter = self._codes.setdefault(code, self._rejected.labels(code))
+        counter.inc()
+
+    def decision(self, rung: str) -> None:
+        """Count a decision by the rung that made it."""
+        counter = self._rungs.get(rung)
+        if counter is not None:
+            counter.inc()
+
+    def superseded(self) -> None:
+        """Count a decision that came after its deadline."""
+        self._superseded.inc()
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request; `route` is the template, never the path."""
+        key = (route, status // 100)
+        histogram = self._routes.get(key)
+        if histogram is None:
+            histogram = self._routes[key] = self._seconds.labels(route, f"{key[1]}xx")
+        histogram.observe(seconds)
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)

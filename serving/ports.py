@@ -1,0 +1,50 @@
+"""What the HTTP side needs from the rest of Kairos: somebody to ask, and the published versions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+Payload = Mapping[str, Any]
+Answer = dict[str, Any]
+Clock = Callable[[], int]
+"""The time in epoch milliseconds."""
+Readiness = Callable[[], Awaitable[Mapping[str, object]]]
+"""What `/readyz` tells; `{"ready": bool, …}`."""
+
+
+class Asks(Protocol):
+    """Requests to the shard that owns a track or a partition.
+
+    Raises `engine.errors.Unavailable` with code `shard_unavailable`, `deadline_exceeded` or `overloaded`.
+    """
+
+    async def ask(self, track_id: str, op: str, payload: Payload, *, timeout_s: float) -> Answer:
+        """Ask the home of a track."""
+
+    async def ask_partition(self, partition: int, op: str, payload: Payload, *, timeout_s: float) -> Answer:
+        """Ask the owner of a partition."""
+
+
+class Worlds(Protocol):
+    """The campaign book and the models in force, and how to change the book."""
+
+    async def current_book(self) -> dict[str, Any]:
+        """The book in force: `version`, and the book as `yaml` and `book`."""
+
+    async def put_book(self, source: str) -> str:
+        """Replace the whole book by YAML (or JSON) text; return its version.
+
+        Raises:
+            BookInvalid: with every finding; nothing was changed.
+        """
+
+    async def rollback_book(self, version: str) -> str:
+        """Put an earlier version in force again; return its version.
+
+        Raises:
+            NotFound: `unknown_version`.
+        """
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The models with their cards."""

@@ -1,0 +1,53 @@
+"""The campaign book and the models over HTTP."""
+
+from __future__ import annotations
+
+from engine.errors import InvalidInput
+from engine.fields import identifier, refuse
+from serving.bodies import YAML_TYPES, check_media, read_object
+from serving.endpoint import Call, Room
+from serving.problems import Reply, json_reply
+
+
+class Books:
+    """Which book is in force, and changing it."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    async def read(self, call: Call) -> Reply:
+        """The book in force with its version; as YAML where that is asked for."""
+        book = await self._room.worlds.current_book()
+        accepted = (call.header(b"accept") or "").lower()
+        if "yaml" in accepted and isinstance(text := book.get("yaml"), str):
+            version = str(book.get("version", "")).encode("ascii", "replace")
+            return Reply(200, text.encode(), [(b"content-type", b"application/yaml"), (b"etag", b'"%b"' % version)])
+        return json_reply(book)
+
+    async def replace(self, call: Call) -> Reply:
+        """Replace the whole book, from YAML or JSON."""
+        media = check_media(call.headers, YAML_TYPES)
+        if (canary := call.query("canary")) is not None:
+            raise refuse(
+                "canary", canary, "no canary: a new book cannot be tried on a share of users yet", "bad_canary"
+            )
+        if media == b"application/json":
+            read_object(call.body, self._room.settings.body.depth)
+        try:
+            source = call.body.decode()
+        except UnicodeDecodeError:
+            raise InvalidInput("bad_book", "body: expected UTF-8") from None
+        return json_reply({"version": await self._room.worlds.put_book(source)})
+
+    async def roll_back(self, call: Call) -> Reply:
+        """Put an earlier version in force again."""
+        check_media(call.headers)
+        body = read_object(call.body, self._room.settings.body.depth)
+        version = identifier("version", body.get("version"), "bad_version")
+        if version is None:
+            raise InvalidInput("bad_version", "version: found nothing, expected the version of an earlier book")
+        return json_reply({"version": await self._room.worlds.rollback_book(version)})
+
+    async def models(self, call: Call) -> Reply:  # noqa: ARG002 (the endpoint hands every call over)
+        """The models with their cards."""
+        return json_reply({"models": await self._room.worlds.models()})

@@ -1,0 +1,207 @@
+"""`POST /v1/decide`: a decision always arrives inside its deadline, from the shard or else in Tier 1's order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import perf_counter
+from typing import Any, Final
+
+from engine.errors import KairosError, Unavailable
+from engine.ids import DecisionId, profile_id
+from serving.bodies import check_media, read_object
+from serving.consent import preferences_in
+from serving.decide_request import DecideRequest, read_decide
+from serving.endpoint import Call, Room
+from serving.ports import Answer
+from serving.problems import Reply, json_reply, problem_in
+
+log = logging.getLogger("kairos.http")
+
+MAX_LATE: Final = 1024
+"""Decisions past their deadline that are waited for; beyond it they are let go."""
+REASONS: Final = {"deadline_exceeded": "DEADLINE", "overloaded": "OVERLOADED"}
+_FULL: Final = {"rung": "model"}
+SHARD_UNAVAILABLE: Final = "SHARD_UNAVAILABLE"
+_REJECTION: Final = {
+    "DEADLINE": ("deadline_exceeded", "the decision did not wait for it; send it again with the same messageId"),
+    "OVERLOADED": ("overloaded", "not recorded; send it again with the same messageId"),
+    SHARD_UNAVAILABLE: ("shard_unavailable", "may not be recorded; send it again with the same messageId"),
+}
+
+
+class Deciding:
+    """Asks the shard, owns the timer, and answers for a shard that cannot."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._grace_s = room.settings.deadlines.late_reply_ms / 1000
+        self._late: set[asyncio.Task[Any]] = set()
+
+    async def decide(self, call: Call) -> Reply:
+        """Decide, at the latest when the deadline strikes."""
+        room = self._room
+        check_media(call.headers)
+        body = read_object(call.body, room.settings.body.depth)
+        spare = room.dice.getrandbits(64)
+        request = read_decide(body, room.settings, call.received_ms, room.message_key, spare)
+        payload = self._payload(request, call)
+        left_s = request.deadline_ms / 1000 - (perf_counter() - call.started)
+        asked = perf_counter()
+        answer, reason = await self._ask(request.track, payload, left_s)
+        shard_s = perf_counter() - asked
+        reply = self._reply(answer, reason, request)
+        ingress_ms = (perf_counter() - call.started - shard_s) * 1000
+        timing = b"ingress;dur=%.3f, shard;dur=%.3f" % (ingress_ms, shard_s * 1000)
+        reply.headers.append((b"server-timing", timing))
+        return reply
+
+    def _reply(self, answer: Answer | None, reason: str, request: DecideRequest) -> Reply:
+        if answer is not None:
+            refusal = problem_in(answer)
+            if refusal is None:
+                decision = answer["decision"]
+                _merge_signals(decision, request)
+                self._room.meters.decision((decision.get("degraded") or _FULL)["rung"])
+                return json_reply(decision, int(answer.get("status", 200)))
+            if refusal.status < 500:
+                return refusal
+            told = answer.get("error") or answer.get("unavailable") or {}
+            reason = _reason(str(told.get("code")))
+        self._room.meters.decision("tier1")
+        return json_reply(tier1_decision(request, reason))
+
+    def _payload(self, request: DecideRequest, call: Call) -> dict[str, Any]:
+        room = self._room
+        return {
+            "track": request.track,
+            "placement": request.placement,
+            "campaign": request.campaign,
+            "request_id": request.request_id,
+            "page_view_id": request.page_view_id,
+            "context": room.contexts.read(request.context, call.hints(), call.received_ms),
+            "consent": room.consents.read(preferences_in(request.context), call.header(b"sec-gpc")),
+            "signals": request.signals,
+            "signal_rejects": [],
+            "base": request.base,
+            "limit": request.limit,
+            "deadline_ms": call.received_ms + request.deadline_ms,
+            "explain": request.explain,
+            "received_ms": call.received_ms,
+        }
+
+    async def _ask(self, track: str, payload: dict[str, Any], left_s: float) -> tuple[Answer | None, str]:
+        """The shard's answer, or None with the reason for its absence."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._room.asks.ask(track, "decide", payload, timeout_s=left_s + self._grace_s))
+        struck: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(max(left_s, 0.0), _release, struck)
+        task.add_done_callback(lambda _: _release(struck))
+        try:
+            await struck
+        except asyncio.CancelledError:
+            self._abandon(task)
+            raise
+        finally:
+            timer.cancel()
+        if not task.done():
+            self._abandon(task)
+            return None, "DEADLINE"
+        try:
+            answer = task.result()
+            # A reply that is neither a decision nor an error is a failure of the shard.
+            if not ("decision" in answer or "error" in answer or "unavailable" in answer):
+                raise TypeError(f"a decide reply with {sorted(answer)}")
+            return answer, ""
+        except Unavailable as error:
+            return None, _reason(error.code)
+        except asyncio.CancelledError:
+            return None, SHARD_UNAVAILABLE
+        except Exception:
+            log.exception("asking for a decision failed")
+            return None, SHARD_UNAVAILABLE
+
+    def _abandon(self, task: asyncio.Task[Answer]) -> None:
+        """Wait for a late reply in the background, to tell its shard that it came too late."""
+        if len(self._late) >= MAX_LATE:
+            task.cancel()
+            return
+        late = asyncio.get_running_loop().create_task(self._supersede(task))
+        self._late.add(late)
+        late.add_done_callback(self._late.discard)
+
+    async def _supersede(self, task: asyncio.Task[Answer]) -> None:
+        try:
+            decision = (await task).get("decision") or {}
+            given = decision.get("decisionId")
+            if given is None:
+                return
+            self._room.meters.superseded()
+            partition = DecisionId.parse(given).partition
+            payload = {"decision_id": given, "received_ms": self._room.clock()}
+            await self._room.asks.ask_partition(partition, "supersede", payload, timeout_s=self._grace_s or 1.0)
+        except (KairosError, asyncio.CancelledError):
+            return
+        except Exception:
+            log.exception("superseding a late decision failed")
+
+
+def _release(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _reason(code: str) -> str:
+    return REASONS.get(code, SHARD_UNAVAILABLE)
+
+
+def _merge_signals(decision: dict[str, Any], request: DecideRequest) -> None:
+    """Give the shard's rejects their places in the request, and add those that never went there."""
+    if not request.gave_signals:
+        return
+    told = decision.get("signals") or {}
+    rejected = list(request.rejects)
+    for reject in told.get("rejected", ()):
+        index = reject.get("index", 0)
+        place = request.positions[index] if index < len(request.positions) else index
+        rejected.append({**reject, "index": place})
+    rejected.sort(key=lambda reject: reject["index"])
+    accepted, duplicates = told.get("accepted", 0), told.get("duplicates", 0)
+    decision["signals"] = {"accepted": accepted, "duplicates": duplicates, "rejected": rejected}
+
+
+def tier1_decision(request: DecideRequest, reason: str) -> dict[str, Any]:
+    """The last rung: Tier 1's own suggestions in their order. What is not known is null; nothing was recorded."""
+    decision: dict[str, Any] = {
+        "decisionId": None,
+        "recorded": False,
+        "profileId": profile_id(request.track),
+        "placement": request.placement,
+        "campaign": request.campaign,
+        "items": [
+            {"id": item["id"], "kind": "base", "content": item.get("content"), "score": item.get("score"),
+             "propensity": 1.0, "reason": "TIER1"}
+            for item in request.base[: request.limit]
+        ],
+        "segments": [],
+        "treatment": {"layout": "standard", "media": "standard"},
+        "score": {
+            "value": None, "recency": None, "depth": None, "conversion": None,
+            "weights": {"recency": None, "depth": None, "conversion": None}, "stage": None,
+        },
+        "risk": {"conversion": None, "churn": None},
+        "next": {"offer": None, "uplift": None},
+        "model": {"version": None, "arm": None},
+        "holdout": False,
+        "variants": {},
+        "degraded": {"rung": "tier1", "reason": reason},
+        "reason": "DEGRADED",
+    }  # fmt: skip
+    if request.gave_signals:
+        code, message = _REJECTION[reason]
+        lost = [{"index": i, "code": code, "message": message} for i in request.positions]
+        rejected = sorted(request.rejects + lost, key=lambda reject: reject["index"])
+        decision["signals"] = {"accepted": 0, "duplicates": 0, "rejected": rejected}
+    if request.explain:
+        decision["explain"] = None
+    return decision

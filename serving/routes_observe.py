@@ -1,0 +1,171 @@
+"""`POST /v1/track · identify · page · screen · group · alias · batch`: events in, counts out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import orjson
+
+from engine.errors import InvalidInput, Unavailable
+from engine.events import Event, Rejected, parse_event
+from serving.bodies import check_media, read_json, read_object
+from serving.endpoint import Call, Room
+from serving.fan import Chain, Outcome, Step, chains
+from serving.ports import Answer
+from serving.problems import Reply, json_reply, problem
+
+log = logging.getLogger("kairos.http")
+
+AT_ONCE: Final = 64
+"""Chains of one batch that are asked at the same time."""
+BREATH: Final = 256
+"""Events parsed before the loop gets a turn."""
+UNAVAILABLE: Final[Outcome] = {"code": "unavailable", "message": "could not be made durable; send it again"}
+
+
+class Observing:
+    """Reads events, sends each visitor's to their shard in order, and counts what became of them."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._timeout_s = room.settings.deadlines.observe_ms / 1000
+
+    async def single(self, call: Call, type_: str) -> Reply:
+        """One event, of the type that the route says."""
+        check_media(call.headers)
+        event = read_json(call.body, self._room.settings.body.depth)
+        return await self._observe(call, [event], type_, backfill=False)
+
+    async def batch(self, call: Call) -> Reply:
+        """Many events of any types and visitors."""
+        check_media(call.headers)
+        body = read_object(call.body, self._room.settings.body.depth)
+        rows = body.get("batch")
+        if not isinstance(rows, list):
+            raise InvalidInput("bad_batch", "batch: expected a list of events")
+        if not rows:
+            raise InvalidInput("empty_batch", "batch: found no event, expected at least one")
+        shared = {name: body[name] for name in ("context", "sentAt") if body.get(name) is not None}
+        if shared:
+            rows = [_with_shared(row, shared) for row in rows]
+        return await self._observe(call, rows, None, backfill=call.query("backfill") == "true")
+
+    async def _observe(self, call: Call, rows: list[Any], type_: str | None, *, backfill: bool) -> Reply:
+        outcomes: list[Outcome] = [UNAVAILABLE] * len(rows)
+        events = await self._parse(call, rows, type_, outcomes)
+        work = chains(events)
+        if len(work) == 1:
+            await self._run(work[0], call, outcomes, backfill)
+        elif work:
+            gate = asyncio.Semaphore(AT_ONCE)
+
+            async def gated(chain: Chain) -> None:
+                async with gate:
+                    await self._run(chain, call, outcomes, backfill)
+
+            await asyncio.gather(*(gated(chain) for chain in work))
+        return self._count(outcomes)
+
+    async def _parse(
+        self, call: Call, rows: list[Any], type_: str | None, outcomes: list[Outcome]
+    ) -> list[tuple[int, Event, dict[str, Any], dict[str, bool]]]:
+        room, hints, gpc = self._room, call.hints(), call.header(b"sec-gpc")
+        limit = room.settings.body.event_bytes
+        measure = len(call.body) > limit
+        events = []
+        for i, row in enumerate(rows):
+            if i % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
+            try:
+                if measure and len(orjson.dumps(row)) > limit:
+                    raise Rejected("too_large", f"batch[{i}]: expected at most {limit} bytes an event")
+                event = parse_event(
+                    row, received_ms=call.received_ms, message_key=room.message_key, default_type=type_,
+                    spare_message=room.dice.getrandbits(64),
+                )  # fmt: skip
+            except Rejected as error:
+                outcomes[i] = {"code": error.code, "message": error.message}
+                continue
+            context = room.contexts.read(event.context, hints, call.received_ms)
+            events.append((i, event, context, room.consents.read(event.consent, gpc)))
+        return events
+
+    async def _run(self, chain: Chain, call: Call, outcomes: list[Outcome], backfill: bool) -> None:
+        """The steps of one visitor, in order; after one that could not be made durable the rest is not tried."""
+        for step in chain:
+            try:
+                if step.link is not None:
+                    linked = await self._ask(step.link, "link", {"to": step.track}, call)
+                    if _spread(linked, step, outcomes):
+                        continue
+                answer = await self._ask(step.track, "observe", _observation(step, backfill), call)
+                if _spread(answer, step, outcomes):
+                    continue
+                for index, result in zip(step.indexes, answer["results"], strict=True):
+                    outcomes[index] = result
+            except Unavailable:
+                return
+            except Exception:
+                log.exception("observing failed")
+                return
+
+    async def _ask(self, track: str, op: str, payload: dict[str, Any], call: Call) -> Answer:
+        payload["track"], payload["received_ms"] = track, call.received_ms
+        answer = await self._room.asks.ask(track, op, payload, timeout_s=self._timeout_s)
+        if (unavailable := answer.get("unavailable")) is not None:
+            raise Unavailable(str(unavailable.get("code")), str(unavailable.get("message")))
+        return answer
+
+    def _count(self, outcomes: list[Outcome]) -> Reply:
+        meters, accepted, duplicates, lost = self._room.meters, 0, 0, 0
+        rejected: list[dict[str, Any]] = []
+        for i, outcome in enumerate(outcomes):
+            if outcome == "accepted":
+                accepted += 1
+            elif outcome == "duplicate":
+                duplicates += 1
+            elif outcome is UNAVAILABLE:
+                lost += 1
+            else:
+                assert isinstance(outcome, dict)
+                rejected.append({"index": i, "code": outcome["code"], "message": outcome["message"]})
+                meters.rejected(outcome["code"])
+        meters.events(accepted, duplicates, lost)
+        counts = {"accepted": accepted, "duplicates": duplicates, "rejected": rejected}
+        if lost:
+            message = f"{lost} of {len(outcomes)} events could not be made durable; send the request again"
+            return problem(503, "not_durable", message, success=False, **counts)
+        if accepted or duplicates:
+            return json_reply({"success": True, **counts})
+        first = rejected[0]
+        if len(rejected) == 1:
+            return problem(400, first["code"], first["message"], success=False, **counts)
+        message = f"all {len(rejected)} events were rejected; the first: {first['message']}"
+        return problem(400, "all_rejected", message, success=False, **counts)
+
+
+def _observation(step: Step, backfill: bool) -> dict[str, Any]:
+    return {"signals": step.signals, "context": step.context, "consent": step.consent, "backfill": backfill}
+
+
+def _spread(answer: Answer, step: Step, outcomes: list[Outcome]) -> bool:
+    """Give every event of a step the error that the shard answered with, if it did."""
+    error = answer.get("error")
+    if error is None:
+        return False
+    for index in step.indexes:
+        outcomes[index] = {"code": str(error.get("code")), "message": str(error.get("message"))}
+    return True
+
+
+def _with_shared(row: Any, shared: dict[str, Any]) -> Any:
+    """An event with the batch's `context` and `sentAt` where it has none of its own, as Segment merges them."""
+    if not isinstance(row, dict):
+        return row
+    merged = {**shared, **{name: value for name, value in row.items() if value is not None}}
+    own, common = row.get("context"), shared.get("context")
+    if isinstance(own, dict) and isinstance(common, dict):
+        merged["context"] = {**common, **own}
+    return merged
