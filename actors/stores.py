@@ -95,6 +95,13 @@ class Journal(Protocol):
         """Forget every entry before `below`; says how many that were. The last position is not forgotten."""
         ...
 
+    async def redact(self, partition: int, position: Position, payload: bytes | None) -> None:
+        """Replace the payload of one entry for good, or forget the entry; its position stays taken.
+
+        For erasure alone. Nothing happens where the entry is no longer held.
+        """
+        ...
+
     async def size(self, partition: int) -> tuple[int, int]:
         """(entries, bytes) held; bytes are as the store estimates them, zero only when nothing is held."""
         ...
@@ -165,7 +172,7 @@ class Versions(Protocol):
         ...
 
     async def publish(self, expected_rev: int, pointer: Mapping[str, Any]) -> bool:
-        """Replace the pointer if its rev still is `expected_rev`; the new rev is one higher, whatever `rev` it holds."""
+        """Replace the pointer if its rev still is `expected_rev`; the new rev is one higher, whatever it holds."""
         ...
 
 
