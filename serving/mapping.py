@@ -19,8 +19,8 @@ _NAMES = {
     folded(name): name
     for name in (
         "Page Viewed", "Screen Viewed", "Scroll Depth", "Heartbeat", "Hover", "Clicked", "Product Viewed",
-        "Product Added", "Product Removed", "Cart Viewed", "Checkout Started", "Order Completed", "Order Refunded", "Order Cancelled",
-        "Offer Viewed", "Offer Clicked", "Offer Redeemed",
+        "Product Added", "Product Removed", "Cart Viewed", "Checkout Started", "Order Completed", "Order Refunded",
+        "Order Cancelled", "Offer Viewed", "Offer Clicked", "Offer Redeemed",
     )
 }  # fmt: skip
 

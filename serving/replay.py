@@ -98,7 +98,8 @@ class Replay:
         clock: Clock = time.time,
         on_malformed: Callable[[Malformed], None] = lambda _: None,
     ) -> None:
-        self._client, self._backfill, self._pace = client, backfill, pace
+        self._client, self._pace = client, pace
+        self._path = "/v1/batch?backfill=true" if backfill else "/v1/batch"
         self._sleep, self._clock, self._on_malformed = sleep, clock, on_malformed
         self._queues = [asyncio.Queue[Mapped | None](maxsize=QUEUE_EVENTS) for _ in range(lanes)]
         self.summary = Summary()
@@ -163,8 +164,7 @@ class Replay:
 
     async def _send(self, batch: list[bytes]) -> None:
         """Deliver one batch; it is the same batch on every attempt, so what had arrived counts once."""
-        mark = b',"backfill":true' if self._backfill else b""
-        body = b'{"batch":[' + b",".join(batch) + b"]" + mark + b"}"
+        body = b'{"batch":[' + b",".join(batch) + b"]}"
         response = await self._post(body)
         if response.status_code == 413:
             if len(batch) == 1:
@@ -188,7 +188,7 @@ class Replay:
         while True:
             pause = RETRY_S[min(attempt, len(RETRY_S) - 1)]
             try:
-                response = await self._client.post("/v1/batch", content=body, headers=headers)
+                response = await self._client.post(self._path, content=body, headers=headers)
                 if response.status_code not in (429, 502, 503, 504):
                     return response
                 reason = f"HTTP {response.status_code}"

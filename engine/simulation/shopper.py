@@ -90,6 +90,7 @@ _SYSTEMS: tuple[tuple[str, float, str, int, int], ...] = (
 )
 _NETWORKS_MOBILE = (("wifi", 0.45), ("4g", 0.35), ("5g", 0.10), ("3g", 0.10))
 _NETWORKS_DESK = (("wifi", 0.7), ("ethernet", 0.3))
+_RADIOS = ("wifi", "ethernet")
 _PLACES = (
     ("de-DE", "Europe/Berlin", 0.4),
     ("fr-FR", "Europe/Paris", 0.2),
@@ -126,7 +127,7 @@ def context_of(shopper: Shopper, device: Device, url: str) -> dict[str, Any]:
         "userAgent": device.user_agent,
         "locale": shopper.locale,
         "timezone": shopper.timezone,
-        "network": {"effectiveType": device.network, "wifi": device.network == "wifi"},
+        "network": {device.network: True} if device.network in _RADIOS else {"effectiveType": device.network},
         "screen": {"width": device.width_px, "height": device.height_px},
         "page": {"url": url},
     }

@@ -10,6 +10,7 @@ from statistics import mean
 
 import pytest
 
+from engine.events import parse_event
 from engine.simulation import Ask, Send, Shown, Step, Truth, World
 from engine.simulation.world import DAY_MS, rhythm
 
@@ -101,6 +102,13 @@ def test_every_event_is_segment_shaped_and_within_the_limits_of_the_contract(pla
         "page", "identify", "Scroll Depth", "Heartbeat", "Hover", "Clicked", "Product Viewed", "Product Added",
         "Cart Viewed", "Checkout Started", "Order Completed", "Order Refunded",
     }  # fmt: skip
+
+
+def test_the_engine_understands_every_event() -> None:
+    for send in walk(5, 40).sends:
+        signal = parse_event(send.event, received_ms=START_MS + 90 * DAY_MS, message_key=b"k").signal
+        assert signal.kind != "custom", send.event
+        assert signal.t_ms == send.t_ms
 
 
 def test_several_devices_of_one_person_meet_in_one_user_id() -> None:
