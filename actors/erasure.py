@@ -99,13 +99,13 @@ class Erasure:
 
     async def _put(self, partition: Partition, receipt: str, held: dict[str, Any]) -> None:
         await self._shard.snapshots.save(
-            partition.index, {"receipt:" + receipt: orjson.dumps(held)}, [], partition.covered, partition.epoch
+            partition.index, {"receipt:" + receipt: orjson.dumps(held)}, [], partition.covered, epoch=partition.epoch
         )
 
     async def _clean(self, partition: Partition, names: list[str]) -> int:
         """Delete the snapshots and redact the journal; returns the number of records removed."""
         shard, wanted = self._shard, set(names)
-        await shard.snapshots.save(partition.index, {}, names, partition.covered, partition.epoch)
+        await shard.snapshots.save(partition.index, {}, names, partition.covered, epoch=partition.epoch)
         removed = 0
         after: tuple[int, int] | None = None
         while rows := await shard.journal.read(partition.index, after, CHUNK):

@@ -96,6 +96,12 @@ class MemoryJournal:
         del held[:n_gone]
         return n_gone
 
+    async def redact(self, partition: int, position: Position, payload: bytes | None) -> None:
+        held = self._entries.get(partition, [])
+        at = bisect_left(held, position, key=itemgetter(0))
+        if at < len(held) and held[at][0] == position:
+            held[at : at + 1] = [] if payload is None else [(position, bytes(payload))]
+
     async def size(self, partition: int) -> tuple[int, int]:
         held = self._entries.get(partition, [])
         return len(held), sum(len(payload) + 16 for _, payload in held)

@@ -164,11 +164,12 @@ def decide_for(scene: Scene, payload: dict[str, Any]) -> Decided | Reply:
     if isinstance(found, dict):
         return found
     book = scene.world.book
-    if not book.for_placement(payload["placement"]):
+    listed = book.by_placement.get(payload["placement"])
+    if listed is None:
         known = ", ".join(sorted(book.placements)) or "none"
         return error("unknown_placement", f"no campaign lists this placement; the book has: {known}", 404)
     campaign = payload.get("campaign")
-    if campaign is not None and all(c.name != campaign for c in book.for_placement(payload["placement"])):
+    if campaign is not None and all(c.name != campaign for c in listed):
         return error("unknown_campaign", "no campaign of that name lists this placement", 404)
     verdicts = None
     if payload.get("signals") or payload.get("signal_rejects"):
@@ -230,7 +231,7 @@ def score_for(scene: Scene, payload: dict[str, Any]) -> Reply:
     book = scene.world.book
     placement = payload.get("placement") or next(iter(sorted(book.placements)), "")
     inputs = inputs_for(scene, found, {**payload, "placement": placement})
-    if book.for_placement(placement):
+    if placement in book.placements:
         decision = decide(inputs, scene.world, now_ms=scene.now_ms, rng=Random(0))
     else:
         decision = Decision(model=scene.world.model_version)

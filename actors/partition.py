@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from actors.stores import Entry, Journal, Position, Snapshots
+from actors.stores import Appended, AppendResult, Entry, Fenced, Journal, Position, Refused, Snapshots
+from engine import errors
 from engine.ids import DecisionId, partition_of
 from engine.record import ERASED, FORMAT, LINK_DONE, LINK_INTENT, Record, fold
 from engine.track import Track
@@ -29,7 +30,7 @@ class Partition:
     used_ms: dict[str, int] = field(default_factory=dict)
     tail: dict[str, list[tuple[DecisionId, Record]]] = field(default_factory=dict)
     dirty: dict[str, Position] = field(default_factory=dict)
-    covered: Position | None = None
+    covered: Position = (0, 0)
     pending: list[Record] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     intents: dict[str, Position] = field(default_factory=dict)
@@ -53,13 +54,12 @@ class Partition:
             engine.errors.Unavailable: the store did not take the claim.
         """
         self.ready = False
-        await snapshots.claim(self.index, epoch)
         for result in await journal.append([Entry(self.index, epoch, 0, orjson.dumps([FORMAT]))]):
-            result.raise_for_failure()
+            raise_for(result)
         self.epoch, self.seq = epoch, 0
         self.forget_all()
-        self.covered = await snapshots.covered(self.index)
-        after = self.covered
+        self.covered = await snapshots.covered(self.index) or (0, 0)
+        after: Position | None = self.covered
         while rows := await journal.read(self.index, after, READ_CHUNK):
             for position, payload in rows:
                 self.load_entry(position, payload)
@@ -194,3 +194,18 @@ class Partition:
             self.live.pop(track_id, None)
             del self.used_ms[track_id]
         return len(idle)
+
+
+def raise_for(result: AppendResult) -> None:
+    """Nothing for an entry that is on disk.
+
+    Raises:
+        engine.errors.Fenced: a newer epoch has written.
+        engine.errors.Unavailable: it was not, or may not have been, written.
+    """
+    if isinstance(result, Appended):
+        return
+    if isinstance(result, Fenced):
+        raise errors.Fenced("fenced", result.message)
+    code = "store_refused" if isinstance(result, Refused) else "store_uncertain"
+    raise errors.Unavailable(code, result.message)

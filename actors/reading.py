@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,12 +12,12 @@ from actors.operations import Decided, Later, Reply, Scene, error, locate, profi
 from engine.decide import decide
 from engine.decision import Decision
 from engine.explain import explain
+from engine.features import profile_features
 from engine.ids import DecisionId
 from engine.inputs import Inputs, cohorts_of
 from engine.profile import view
 from engine.record import DECISION, ENGINE_VERSION, Record
 from engine.schema import PROFILE_FEATURES
-from engine.features import profile_features
 from engine.world import World
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Reading:
         if found.root not in scene.partition.live:
             return error("unknown_profile", "nothing is known of this identity", 404)
         track = view(found.root, found.tracks)
-        features = [None if x != x else x for x in profile_features(track, scene.now_ms)]
+        features = [None if math.isnan(x) else x for x in profile_features(track, scene.now_ms)]
         shown: dict[str, Any] = {
             **profile_identity(found.root, found.tracks),
             "features": dict(zip(PROFILE_FEATURES, features, strict=True)),

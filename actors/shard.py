@@ -14,7 +14,7 @@ from actors import operations as ops
 from actors.erasure import Erasure
 from actors.links import PARKED, Links
 from actors.operations import Decided, Reply, Scene
-from actors.partition import Partition
+from actors.partition import Partition, raise_for
 from actors.reading import Reading
 from actors.stores import Journal, Snapshots, Table
 from actors.worlds import Worlds
@@ -212,7 +212,7 @@ class SessionShard:
                 if len(partition.pending) > before:
                     raise
                 answers.append((call, unavailable("internal", "the request could not be evaluated")))
-        failed = await self._append([p for p in {c.partition: self.partitions[c.partition] for c in here}.values()])
+        failed = await self._append(list({c.partition: self.partitions[c.partition] for c in here}.values()))
         for call, reply in answers:
             if reply is PARKED:
                 continue
@@ -265,23 +265,22 @@ class SessionShard:
             now_ms = self.clock()
             calls = [call for call in calls if self._still_mine(call, epochs)]
             for (index, track_id), snapshot in zip(keys, snapshots, strict=True):
-                partition = self.partitions.get(index)
-                if partition is None or partition.epoch != epochs[index] or track_id in partition.used_ms:
+                held = self.partitions.get(index)
+                if held is None or held.epoch != epochs[index] or track_id in held.used_ms:
                     continue
-                partition.activate(track_id, snapshot, now_ms, now_ms - self.settings.expire_after_ms)
+                held.activate(track_id, snapshot, now_ms, now_ms - self.settings.expire_after_ms)
             self.counts["activations"] += len(keys)
 
     def _still_mine(self, call: Call, epochs: dict[int, int]) -> bool:
         partition = self.partitions.get(call.partition)
-        if partition is not None and partition.ready:
-            if epochs.get(call.partition, partition.epoch) == partition.epoch:
-                return True
+        if partition is not None and partition.ready and partition.epoch == epochs.get(call.partition, partition.epoch):
+            return True
         call.answer(unavailable("recovering", "the partition is being recovered"))
         return False
 
     def _evaluate(self, call: Call, partition: Partition, now_ms: int) -> Outcome:
         world = self.worlds.current
-        assert world is not None  # noqa: S101 - checked when the call was admitted
+        assert world is not None
         if "track" in call.payload:
             partition.used_ms[call.payload["track"]] = now_ms
         if self.links.park(call, partition):
@@ -346,7 +345,7 @@ class SessionShard:
         failed: dict[int, KairosError] = {}
         for partition, result in zip(writing, results, strict=True):
             try:
-                result.raise_for_failure()
+                raise_for(result)
                 partition.appended()
             except KairosError as failure:
                 failed[partition.index] = failure
@@ -494,7 +493,7 @@ class SessionShard:
             at = partition.position
             saved, gone = partition.snapshots_of(chunk)
             covered = until if last else partition.covered
-            await self.snapshots.save(partition.index, saved, gone, covered, epoch)
+            await self.snapshots.save(partition.index, saved, gone, covered, epoch=epoch)
             if partition.epoch == epoch:
                 partition.saved(chunk, at)
                 partition.covered = covered
@@ -520,7 +519,7 @@ class SessionShard:
         names = list(partition.dirty)
         saved, gone = partition.snapshots_of(names)
         covered = partition.covered if partition.tail else partition.coverable()
-        await self.snapshots.save(partition.index, saved, gone, covered, partition.epoch)
+        await self.snapshots.save(partition.index, saved, gone, covered, epoch=partition.epoch)
 
 
 def unavailable(code: str, message: str) -> Reply:

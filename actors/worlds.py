@@ -38,7 +38,7 @@ class Worlds:
         A version that cannot be loaded leaves the world as it is, and raises.
         """
         pointer = await self._versions.world()
-        if pointer is None or pointer["rev"] == self._rev:
+        if not pointer["book"] or pointer["rev"] == self._rev:
             return False
         world = World(await self._book(pointer["book"]), await self._model(pointer["model"]))
         self.current, self._rev = world, pointer["rev"]

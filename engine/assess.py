@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from engine.compiled import CompiledBook, CompiledCampaign
 from engine.features import INDEX, context_features
+from engine.geo import nearest_geofence
 from engine.inputs import Inputs
 from engine.prior import churn_prior
 from engine.schema import N_FEATURES, PROFILE_FEATURES
 from engine.score import Score, Weights, score
 from engine.segments import Ranked, evaluate_segments, members, order_segments
 from engine.stage import stage_of
-from engine.world import World, nearest_geofence
+from engine.world import World
 
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 N_PROFILE: Final = len(PROFILE_FEATURES)
@@ -44,7 +45,7 @@ class Reading:
 def read_visitor(inputs: Inputs, world: World, rung: str = "model", why: str | None = None) -> Reading:
     """Predict and collect the facts that conditions may read; never raises for a model's sake."""
     features, context = inputs.features, inputs.context
-    inside, km = nearest_geofence(world.book, context)
+    inside, km = nearest_geofence(world.book.geofences, context.get("lat"), context.get("lon"))
     row = np.array([*features, *context_features(context, km), 0.0, 0.0, 0.0, 0.0], dtype=np.float64)
     conversion, rung, why = _conversion(inputs, world, row, rung, why)
     churn = churn_prior(features[_GAP], features[_SESSIONS], features[_PURCHASES])
@@ -85,7 +86,7 @@ def _conversion(
 def stage_and_score(reading: Reading, inputs: Inputs, campaign: CompiledCampaign) -> Score:
     """The stage by the campaign's limits, and the score by its weights for that stage; put among the facts."""
     stage = stage_of(inputs.features, reading.churn, campaign.lapsing_above)
-    weights = campaign.weights_for(stage)
+    weights = campaign.weights[stage]
     found = score(inputs.features[_RECENCY], inputs.features[_DEPTH], reading.conversion or 0.0, weights, stage)
     reading.facts["stage"], reading.facts["score"] = stage, found.value
     return found
@@ -120,7 +121,7 @@ def known_segments(book: CompiledBook, memberships: dict[str, list[int]]) -> dic
     return {key: since for key, since in memberships.items() if key in book.segment_keys}
 
 
-def offer_rows(row: NDArray[np.float64], offers: Sequence[tuple[int, float, float, float]]) -> NDArray[np.float64]:
+def offer_rows(row: NDArray[np.float64], offers: Sequence[tuple[float, float, float, float]]) -> NDArray[np.float64]:
     """Model rows for offers given as (code, value, cost, times served): shape (n, n_features)."""
     rows = np.repeat(row[np.newaxis, :], len(offers), axis=0)
     rows[:, N_FEATURES - 4 :] = offers

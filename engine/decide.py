@@ -58,6 +58,8 @@ def decide(
     decision = Decision(model=world.model_version, arm=world.arm, rung=rung, reason=None if rung == "model" else why)
     decision.layout, decision.media = treatment(inputs.context)
     plain = _plain_reason(inputs, rung)
+    if plain is None and not world.book.by_placement.get(inputs.request.placement):
+        plain = NO_OFFERS
     if plain is not None:
         return _tier1_only(decision, inputs, world, plain, rung, why)
     reading = read_visitor(inputs, world, rung, why)
@@ -67,19 +69,19 @@ def decide(
     decision.score = found
     decision.campaign = campaign.name
     campaign = _assign(decision, campaign, inputs, now_ms)
-    if campaign.name != decision.campaign or decision.variants:
+    if decision.variants:
         found = decision.score = stage_and_score(reading, inputs, campaign)
     decision.memberships, decision.segments = update_segments(
         reading, campaign, found, known_segments(world.book, inputs.memberships), now_ms
     )
     passed, decision.verdicts = eligible_offers(campaign, reading.facts, inputs, now_ms)
-    candidates = _weigh(decision, campaign, passed, inputs, world, reading)
+    candidates = _weigh(decision, passed, inputs, world, reading)
     if decision.holdout:
         decision.plain = HOLDOUT
         decision.verdicts += [Verdict(c.offer, HOLDOUT) for c in candidates if c.offer != NONE]
         decision.items = _base_items(inputs)
         return decision
-    _fill_slots(decision, campaign, {o.name: o for o in passed}, candidates, inputs, reading, rng)
+    _fill_slots(decision, campaign, {o.name: o for o in passed}, candidates, inputs, rng)
     return decision
 
 
@@ -104,8 +106,8 @@ def _tier1_only(decision: Decision, inputs: Inputs, world: World, plain: str, ru
     # Nothing of the profile is read: neither a bot nor a visitor without consent has one here.
     decision.plain = plain
     decision.rung, decision.reason = (rung, why) if plain == DEGRADED else ("model", None)
-    campaigns = world.book.for_placement(inputs.request.placement)
-    weights = campaigns[0].weights_for("new") if campaigns else NO_WEIGHTS
+    campaigns = world.book.by_placement.get(inputs.request.placement, ())
+    weights = campaigns[0].weights["new"] if campaigns else NO_WEIGHTS
     decision.score = Score(0.0, 0.0, 0.0, 0.0, weights, "new")
     decision.campaign = campaigns[0].name if campaigns else None
     decision.memberships = inputs.memberships
@@ -116,9 +118,9 @@ def _tier1_only(decision: Decision, inputs: Inputs, world: World, plain: str, ru
 def _campaign(inputs: Inputs, world: World, reading: Reading) -> tuple[CompiledCampaign, Score]:
     # Of equal priority, the campaign in which this visitor scores highest: the score ranks who is targeted by what.
     wanted = inputs.request.campaign
-    listed = world.book.for_placement(inputs.request.placement)
+    listed = world.book.by_placement.get(inputs.request.placement, ())
     if wanted is not None:
-        listed = [c for c in listed if c.name == wanted] or listed
+        listed = tuple(c for c in listed if c.name == wanted) or listed
     top = [c for c in listed if c.priority == listed[0].priority]
     scored = [(c, stage_and_score(reading, inputs, c)) for c in top]
     campaign, _ = max(scored, key=lambda pair: pair[1].value)
@@ -126,23 +128,24 @@ def _campaign(inputs: Inputs, world: World, reading: Reading) -> tuple[CompiledC
 
 
 def _assign(decision: Decision, campaign: CompiledCampaign, inputs: Inputs, now_ms: int) -> CompiledCampaign:
-    key = f"holdout.{campaign.name}"
+    """Holdout and experiment, sticky: what was assigned before stays, else a hash of the visitor decides."""
     if campaign.holdout_share > 0.0:
+        key = f"holdout.{campaign.name}"
         known = inputs.assignments.get(key)
         if known is None:
             known = [bucket(key, inputs.root) < campaign.holdout_share, now_ms]
             decision.assignments[key] = known
         decision.holdout = bool(known[0])
     for experiment in campaign.experiments:
-        key = f"{campaign.name}.{experiment.name}"
-        known = inputs.assignments.get(key)
-        if known is None or known[0] not in experiment.variants:
-            known = [experiment.variant_at(bucket(key, inputs.root)), now_ms]
-            if known[0] is not None:
-                decision.assignments[key] = known
-        if known[0] is not None:
+        known = inputs.assignments.get(experiment.key)
+        if known is not None and known[0] in experiment.variants:
             decision.variants[experiment.name] = known[0]
-    return campaign.variant(decision.variants) if decision.variants else campaign
+            return experiment.variants[known[0]]
+    changed, drawn, variant = campaign.variant(lambda salt: bucket(salt, inputs.root))
+    if drawn is not None and variant is not None:
+        decision.variants[drawn.name] = variant
+        decision.assignments[drawn.key] = [variant, now_ms]
+    return changed
 
 
 def bucket(key: str, root: str) -> float:
@@ -153,7 +156,6 @@ def bucket(key: str, root: str) -> float:
 
 def _weigh(
     decision: Decision,
-    campaign: CompiledCampaign,
     passed: list[CompiledOffer],
     inputs: Inputs,
     world: World,
@@ -163,7 +165,7 @@ def _weigh(
     candidates = [Candidate(NONE, 0.0)]
     if not passed:
         return candidates
-    worths = [offer.value_for(inputs.cart[1], inputs.cart[2]) for offer in passed]
+    worths = [offer.value.amount(inputs.cart[1]) for offer in passed]
     p_none = reading.conversion
     chances = _chances(passed, worths, inputs, world, reading)
     best = -math.inf
@@ -208,15 +210,14 @@ def _fill_slots(
     offers: dict[str, CompiledOffer],
     candidates: list[Candidate],
     inputs: Inputs,
-    reading: Reading,
     rng: Dice,
 ) -> None:
-    limit, mode = inputs.request.limit, campaign.tier1_mode
+    limit, mode = inputs.request.limit, campaign.tier1.mode
     base = _base_items(inputs)
     room = max(0, limit - len(base)) if mode == "fill" else limit
     chosen: list[Item] = []
     while len(chosen) < room and len(candidates) > 1:
-        shares = propensities(campaign.policy_kind, candidates, campaign.epsilon)
+        shares = propensities(campaign.policy, candidates, campaign.epsilon)
         index = draw(shares, rng)
         decision.slots.append(Slot([c.offer for c in candidates], shares, candidates[index].offer))
         if candidates[index].offer == NONE:
@@ -224,7 +225,7 @@ def _fill_slots(
         drawn = candidates.pop(index)
         reason = BEST if shares[index] == max(shares) else DRAWN
         offer = offers[drawn.offer]
-        content = offer.content(_values(offer, inputs))
+        content = offer.content.render(_values(offer, inputs))
         chosen.append(Item(offer.name, "offer", content, drawn.worth, shares[index], reason))
     _name_reasons(decision, chosen, room)
     if mode == "apprentice":

@@ -107,7 +107,7 @@ class Decision:
         decision.items = [Item(*i) for i in row[1]]
         decision.slots = [Slot(*slot) for slot in row[2]]
         s = row[6]
-        decision.score = None if s is None else Score(*s[:4], Weights(*s[4]), s[5])
+        decision.score = None if s is None else Score(s[0], s[1], s[2], s[3], Weights(*s[4]), s[5])
         decision.verdicts = [Verdict(*v) for v in row[17]]
         return decision
 

@@ -40,7 +40,7 @@ def _refusal(offer: CompiledOffer, facts: Mapping[str, Any], inputs: Inputs, now
         return CONDITION
     if offer.name in inputs.shown:
         return ALREADY_SHOWN
-    if offer.capped:
+    if offer.cap_max is not None or offer.cool_down_ms:
         if not inputs.recordable:
             return NOT_RECORDED
         served = inputs.served.get(offer.key, ())

@@ -39,7 +39,8 @@ def explain(inputs: Inputs, world: World, decision: Decision, now_ms: int) -> di
     if campaign is None or decision.plain in ("CONSENT", "BOT", "DEGRADED"):
         return told
     if decision.variants:
-        campaign = campaign.variant(decision.variants)
+        (name, variant), *_ = decision.variants.items()
+        campaign = next(e for e in campaign.experiments if e.name == name).variants[variant]
     reading = read_visitor(inputs, world, decision.rung, decision.reason)
     found = stage_and_score(reading, inputs, campaign)
     told["score"] = {

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from engine.features import bought, cart_of, profile_features
+from engine.features import cart_of, profile_features
 from engine.track import Track
 
 MAX_COHORTS: Final = 32
@@ -60,7 +60,8 @@ class Inputs:
     @classmethod
     def from_list(cls, row: list[Any]) -> Inputs:
         """Read `to_list` back, null in the features as NaN."""
-        inputs = cls(*row[:13], request=Request(*row[13]), recordable=row[14], last_conversion=row[15])
+        inputs = cls(*row)
+        inputs.request = Request(*row[13])
         inputs.features = [math.nan if x is None else x for x in row[1]]
         return inputs
 
@@ -90,7 +91,7 @@ def read_inputs(
         bot=track.bot or bool(context.get("bot")),
         cohorts=cohorts_of(track),
         traits=traits,
-        cart=[sum(q for q, _ in cart.values()), sum(q * p for q, p in cart.values()), _mean_order(track)],
+        cart=[sum(q for q, _ in cart.values()), sum(q * p for q, p in cart.values())],
         memberships={name: list(since) for name, since in track.memberships.items()},
         served={offer: list(times) for offer, times in track.served.items()},
         assignments={name: list(assigned) for name, assigned in track.assignments.items()},
@@ -108,8 +109,3 @@ def cohorts_of(track: Track) -> list[str]:
         if isinstance(value, str):
             labels.update(part.strip() for part in value.split(",") if part.strip())
     return sorted(labels)[:MAX_COHORTS]
-
-
-def _mean_order(track: Track) -> float:
-    n, value, _ = bought(track)
-    return value / n if n else 0.0
