@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -90,9 +91,18 @@ class ModelCard(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise InvalidInput("broken_card", f"not a model card: {where}: {first['msg']}") from error
+            raise _broken(error) from error
+
+    @classmethod
+    def from_object(cls, fields: Mapping[str, object]) -> ModelCard:
+        """Read a card from what its JSON says; raises InvalidInput `broken_card`."""
+        return cls.from_json(json.dumps(fields))
+
+
+def _broken(error: ValidationError) -> InvalidInput:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the whole"
+    return InvalidInput("broken_card", f"not a model card: {where}: {first['msg']}")
 
 
 def measure(y: NDArray[np.float64], p: NDArray[np.float64], scheme: str, folds: NDArray[np.int64]) -> Metrics:

@@ -55,9 +55,7 @@ class LightGbm:
             raise _unloadable(path, error) from error
         pointer, text, whole = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
         out_handle, out_length = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_int64)
-        self.load_model = _declare(
-            long, "LGBM_BoosterLoadModelFromString", text, ctypes.POINTER(whole), out_handle
-        )
+        self.load_model = _declare(long, "LGBM_BoosterLoadModelFromString", text, ctypes.POINTER(whole), out_handle)
         self.free_model = _declare(long, "LGBM_BoosterFree", pointer)
         self.n_features = _declare(long, "LGBM_BoosterGetNumFeature", pointer, ctypes.POINTER(whole))
         self.n_classes = _declare(long, "LGBM_BoosterGetNumClasses", pointer, ctypes.POINTER(whole))
