@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from engine.errors import InvalidInput
 from engine.findings import nearest, shown
 from serving.mapping import LogFormat, ReplayMap
+from serving.yaml_places import Document, read_yaml
 
 
 class MapInvalid(InvalidInput):
@@ -31,17 +31,13 @@ def read_map(text: str, name: str) -> ReplayMap:
     Raises:
         MapInvalid: with every mistake.
     """
+    document = read_yaml(text.encode())
+    if document.errors:
+        raise MapInvalid([f"{name}:{document.line_of(e.loc)}: {e.text()}" for e in document.errors])
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        given = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise MapInvalid([f"{name}:{line}: not YAML: {getattr(error, 'problem', None) or error}"]) from None
-    try:
-        found = ReplayMap.model_validate(given)
+        found = ReplayMap.model_validate(document.data)
     except ValidationError as error:
-        raise MapInvalid([_sentence(name, root, e) for e in error.errors()]) from None
+        raise MapInvalid([_sentence(name, document, e) for e in error.errors()]) from None
     if isinstance(found.format, LogFormat):
         check_columns(found, list(re.compile(found.format.pattern).groupindex), text, name)
     return found
@@ -72,25 +68,25 @@ def check_columns(mapping: ReplayMap, columns: list[str], text: str, name: str) 
     Raises:
         MapInvalid: with the line in the map and the nearest column.
     """
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    document = read_yaml(text.encode())
     wrong = []
     for place, column in mapping.columns():
         if column not in columns:
             hint = nearest(column, columns)
             near = f" (did you mean {hint}?)" if hint else ""
             wrong.append(
-                f"{name}:{_line_of(root, place)}: {'.'.join(place)}: found {shown(column)}, "
+                f"{name}:{document.line_of(place)}: {'.'.join(place)}: found {shown(column)}, "
                 f"expected a column of the file: {', '.join(columns)}{near}"
             )
     if wrong:
         raise MapInvalid(wrong)
 
 
-def _sentence(name: str, root: Any, error: Any) -> str:
+def _sentence(name: str, document: Document, error: Any) -> str:
     # A discriminated union adds its tag to the location, which is no key of the file.
     loc = [step for step in error["loc"] if step not in ("csv", "jsonl", "log")]
     path = ".".join(str(step) for step in loc) or "the map"
-    where = f"{name}:{_line_of(root, loc)}: {path}"
+    where = f"{name}:{document.line_of(tuple(loc))}: {path}"
     kind, found = error["type"], shown(error["input"])
     if kind == "extra_forbidden":
         options = _siblings(loc)
@@ -138,17 +134,3 @@ def _models_in(annotation: Any) -> list[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [m for part in get_args(annotation) for m in _models_in(part)]
-
-
-def _line_of(root: Any, loc: Any) -> int:
-    node, line = root, 1
-    for step in loc:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == str(step)), None)
-            if pair is None:
-                break
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-    return line

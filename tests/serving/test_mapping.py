@@ -191,7 +191,7 @@ properties:
     [
         ("", "expected a mapping"),
         ("- a", "expected a mapping"),
-        ("a: [", "not YAML"),
+        ("a: [", "shop.yaml:1: "),
         (SHOP.replace("kind: csv", "kind: cvs"), "did you mean csv?"),
         (SHOP.replace("anonymousId: visitor\n  userId: account", "{}"), "expected anonymousId or userId"),
         (SHOP.replace("format: {kind: csv}", "format: {kind: log, pattern: '('}"), "expected a regular expression"),

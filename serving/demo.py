@@ -1,0 +1,83 @@
+"""The demo: a real Kairos driven over HTTP by simulated shoppers, first one visitor's story, then live figures."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import httpx
+from rich.console import Console
+
+from engine.errors import KairosError, Unavailable
+from serving.demo_probe import Probe
+from serving.demo_story import CHAPTERS, Teller
+from serving.demo_tally import Tally
+from serving.demo_traffic import Shop, Traffic, world_for
+from serving.demo_view import next_steps, plain, show
+
+FAST = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the demo is asked to do; `seconds` None runs until it is interrupted, `run` tells runs apart."""
+
+    url: str
+    key: str | None = None
+    rate: float = 3.0
+    seed: int = 1
+    speed: float = 1.0
+    seconds: float | None = None
+    run: str = "demo"
+
+
+async def run_demo(options: DemoOptions, console: Console, transport: httpx.AsyncBaseTransport | None = None) -> Tally:
+    """Tell the story, then drive traffic until the time is over or the caller cancels.
+
+    Raises:
+        KairosError: the system cannot be reached, or cannot play this demo.
+    """
+    tally = Tally()
+    headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    async with httpx.AsyncClient(
+        base_url=options.url, headers=headers, timeout=10.0, limits=limits, transport=transport
+    ) as client:
+        try:
+            await Teller(client, options.run, say).tell()
+        except httpx.TransportError as error:
+            raise Unavailable("no_answer", f"{options.url}: nobody answers: {error}") from None
+        say("")
+        say(f"Now {options.rate:g} simulated shoppers a second, at {options.speed:g} × their own pace.")
+        footer = next_steps(options.url)
+        for line in footer:
+            say(line)
+        say("")
+        await _drive(client, options, tally, console, footer)
+    for line in plain(tally):
+        say(line)
+    return tally
+
+
+async def _drive(
+    client: httpx.AsyncClient, options: DemoOptions, tally: Tally, console: Console, footer: list[str]
+) -> None:
+    world = world_for(options.seed, options.rate, options.speed, options.run)
+    traffic = Traffic(Shop(client, tally), tally, world, speed=options.speed)
+    probe = Probe(client, tally, CHAPTERS[0][0], options.run)
+    running = [asyncio.ensure_future(work) for work in (traffic.run(), probe.run(), show(tally, console, footer))]
+    try:
+        done, _ = await asyncio.wait(running, timeout=options.seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+__all__ = ["FAST", "DemoOptions", "KairosError", "run_demo"]
