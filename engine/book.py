@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from engine.book_checks import check_book, check_json
+from engine.book_checks import check_book, plain_data
 from engine.book_model import BookModel
 from engine.book_types import read_model
 from engine.compiled import CompiledBook, CompiledCampaign, CompiledExperiment, CompiledOffer, Value, build_campaigns
@@ -38,14 +38,19 @@ class Book:
 def load_book(data: object) -> Book:
     """Read a book from parsed YAML or JSON; raises `BookInvalid` with every finding, in the order of the book."""
     findings = Findings()
-    if not check_json(data, findings) or not isinstance(data, Mapping):
+    plain = plain_data(data, findings)
+    if plain is None:
         raise BookInvalid(findings.errors)
-    model = read_model(data, findings)
-    check_book(data, findings)
-    check_experiments(data, findings)
-    if findings.errors or model is None:
-        raise BookInvalid(sorted(findings.errors, key=lambda finding: _position(data, finding.loc)))
-    return Book(model, json.dumps(data, ensure_ascii=False, separators=(",", ":")), tuple(findings.warnings))
+    n = len(findings.errors)
+    told = {finding.loc for finding in findings.errors}
+    model = read_model(plain, findings)
+    check_book(plain, findings)
+    check_experiments(plain, findings)
+    # What is not plain data has been told as that; that it is missing now would only be confusing.
+    errors = findings.errors[:n] + [finding for finding in findings.errors[n:] if finding.loc not in told]
+    if errors or model is None:
+        raise BookInvalid(sorted(errors, key=lambda finding: _position(plain, finding.loc)))
+    return Book(model, json.dumps(plain, ensure_ascii=False, separators=(",", ":")), tuple(findings.warnings))
 
 
 def book_version(book: Book, n: int) -> str:

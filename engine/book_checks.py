@@ -19,36 +19,65 @@ from engine.templates import check_content
 
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 200_000
+MAX_INTEGER: Final = 10**18
 
 
-def check_json(data: Any, findings: Findings) -> bool:
-    """Whether the data is a mapping of plain values, neither too deep nor too large for any real book."""
+def plain_data(data: Any, findings: Findings) -> dict[str, Any] | None:
+    """A copy of the data that holds only what JSON can; None if that is no mapping, or larger than any real book.
+
+    What cannot stay is a finding; keys that are not text are left out, so that the rest can still be checked.
+    """
     if not isinstance(data, Mapping):
         findings.add((), "wrong_type", "a mapping with the key campaigns", found=data)
-        return False
-    stack: list[tuple[Loc, Any]] = [((), data)]
+        return None
+    copy: dict[str, Any] = {}
+    stack: list[tuple[Loc, Any, Any]] = [((), data, copy)]
     n = 0
     while stack:
-        loc, value = stack.pop()
-        n += 1
+        loc, value, into = stack.pop()
+        n += len(value)
         if len(loc) > MAX_DEPTH or n > MAX_NODES:
-            code, most = (
-                ("too_deep", f"{MAX_DEPTH} levels") if len(loc) > MAX_DEPTH else ("too_large", f"{MAX_NODES} values")
-            )
-            findings.add(loc[:4], code, f"at most {most}", found="more")
-            return False
-        if isinstance(value, Mapping):
-            for key in value:
-                if not isinstance(key, str):
-                    findings.add((*loc, str(key)), "wrong_name", "text as a key (put it in quotes)", found=key)
-            stack.extend(((*loc, key), child) for key, child in value.items() if isinstance(key, str))
-        elif isinstance(value, list):
-            stack.extend(((*loc, index), child) for index, child in enumerate(value))
-        elif isinstance(value, float) and not math.isfinite(value):
-            findings.add(loc, "wrong_type", "a finite number", found=value)
-        elif value is not None and not isinstance(value, str | int | float):
-            findings.add(loc, "wrong_type", "text, a number, true or false", found=value)
-    return not findings.errors
+            deep = len(loc) > MAX_DEPTH
+            most = f"at most {MAX_DEPTH} levels" if deep else f"at most {MAX_NODES} values"
+            findings.add(loc[:4], "too_deep" if deep else "too_large", most, found="more")
+            return None
+        children = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, child in children:
+            if isinstance(value, Mapping) and not _is_text(key):
+                findings.add((*loc, str(key)), "wrong_name", "text as a key (put it in quotes)", found=key)
+                continue
+            at = (*loc, key)
+            kept = _plain(child, at, findings)
+            if isinstance(value, Mapping):
+                into[key] = kept
+            else:
+                into.append(kept)
+            if isinstance(child, Mapping | list):
+                stack.append((at, child, kept))
+    return copy
+
+
+def _plain(value: Any, loc: Loc, findings: Findings) -> Any:
+    if isinstance(value, Mapping):
+        return {}
+    if isinstance(value, list):
+        return []
+    if isinstance(value, float) and not math.isfinite(value):
+        findings.add(loc, "wrong_type", "a finite number", found=value)
+    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+        findings.add(loc, "wrong_type", "a number of at most 18 digits", found="a longer one")
+    elif isinstance(value, str) and not _is_text(value):
+        findings.add(loc, "wrong_type", "text that can be written as UTF-8", found="half a surrogate pair")
+    elif value is not None and not isinstance(value, str | int | float):
+        findings.add(loc, "wrong_type", "text, a number, true or false", found=type(value).__name__)
+    else:
+        return value
+    return None
+
+
+def _is_text(value: Any) -> bool:
+    # Half of a surrogate pair is a character to Python and to nobody else.
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def check_book(data: Mapping[str, Any], findings: Findings) -> None:

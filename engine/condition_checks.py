@@ -53,8 +53,9 @@ def check_group(raw: Any, loc: Loc, scope: Scope, *, may_be_empty: bool = False)
     n = 0
     for join in GROUP_KEYS:
         children = raw.get(join)
-        if not isinstance(children, list):
+        if not isinstance(children, list) and not (children is None and join in raw):
             continue
+        children = children or []
         if not children:
             scope.findings.add((*loc, join), "empty_condition", "at least one clause", found=children)
         n += 1

@@ -7,22 +7,15 @@ was hard. A missing value (None or NaN) satisfies no clause.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from engine.condition_model import TRAIT, Clause, Group, Scalar, When
+from engine.condition_tests import SETS, Facts, Test, if_number, is_missing, known_and_not, label_test, number_tests
 from engine.schema import CONDITION_LABELS
 
-Facts = Mapping[str, Any]
-"""Numbers by feature, labels by name, `segments` and `cohort` as sets of names, traits as `trait.x`."""
-Test = Callable[[Facts], bool]
-
-SETS: Final = {"segment": "segments", "cohort": "cohort", "geofence": "geofence"}
-"""Labels a visitor may have several of, and the fact that holds them (a set, a list, or one name)."""
-FOLDED: Final = frozenset({"browser", "locale", "country"})
-"""Open labels compared without regard to case."""
+__all__ = ["ClauseResult", "Compiled", "Facts", "compile_condition"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +37,7 @@ class ClauseResult:
     @property
     def missing(self) -> bool:
         """Nothing was known of the feature."""
-        return _missing(self.value)
+        return is_missing(self.value)
 
     @property
     def ok(self) -> bool:
@@ -192,12 +185,12 @@ def _leaf(clause: Clause, path: str) -> _Leaf:
         return _label_leaf(name, "not_in", clause.not_in, path)
     if clause.equals is not None and (name in CONDITION_LABELS or name == "segment" or name.startswith(TRAIT)):
         return _label_leaf(name, "equals", (clause.equals,), path)
-    enter, stay = _number_tests(clause)
+    enter, stay = number_tests(clause)
     ops = clause.model_dump(by_alias=True, exclude_none=True, exclude={"feature"})
     entering = next((k, _plain(v)) for k, v in ops.items() if not k.startswith("leave_"))
     staying = next(((k, v) for k, v in ops.items() if k.startswith("leave_")), entering)
     if name.startswith(TRAIT):
-        enter, stay = _if_number(name, enter), _if_number(name, stay)
+        enter, stay = if_number(name, enter), if_number(name, stay)
     return _Leaf(path, name, name, enter, stay, entering, staying)
 
 
@@ -205,96 +198,13 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _number_tests(clause: Clause) -> tuple[Test, Test]:
-    name = clause.feature
-    if clause.above is not None:
-        enter = _above(name, clause.above)
-        return enter, enter if clause.leave_below is None else _at_least(name, clause.leave_below)
-    if clause.below is not None:
-        enter = _below(name, clause.below)
-        return enter, enter if clause.leave_above is None else _at_most(name, clause.leave_above)
-    if clause.between is not None:
-        enter = _between(name, *clause.between)
-        return enter, enter
-    if isinstance(clause.equals, int | float):
-        enter = _between(name, clause.equals, clause.equals)
-        return enter, enter
-    raise ValueError(f"clause on {name} has no test")
-
-
-# NaN compares false with everything, so only None needs a look.
-def _above(name: str, x: float) -> Test:
-    return lambda facts: (v := facts.get(name)) is not None and v > x
-
-
-def _at_least(name: str, x: float) -> Test:
-    return lambda facts: (v := facts.get(name)) is not None and v >= x
-
-
-def _below(name: str, x: float) -> Test:
-    return lambda facts: (v := facts.get(name)) is not None and v < x
-
-
-def _at_most(name: str, x: float) -> Test:
-    return lambda facts: (v := facts.get(name)) is not None and v <= x
-
-
-def _between(name: str, low: float, high: float) -> Test:
-    return lambda facts: (v := facts.get(name)) is not None and low <= v <= high
-
-
-def _if_number(name: str, test: Test) -> Test:
-    # A trait is whatever the shop sent; text is not above anything.
-    def holds(facts: Facts) -> bool:
-        value = facts.get(name)
-        return isinstance(value, int | float) and not isinstance(value, bool) and test(facts)
-
-    return holds
-
-
 def _label_leaf(name: str, op: str, values: Sequence[Scalar], path: str) -> _Leaf:
     fact = SETS.get(name, name)
-    test = _label_test(name, fact, values)
+    test = label_test(name, fact, values)
     if op == "not_in":
-        test = _known_and_not(fact, test)
+        test = known_and_not(fact, test)
     threshold = (op, values[0] if op == "equals" else list(values))
     return _Leaf(path, name, fact, test, test, threshold, threshold)
-
-
-def _label_test(name: str, fact: str, values: Sequence[Scalar]) -> Test:
-    wanted: frozenset[Any]
-    if name in SETS:
-        wanted = frozenset(values)
-
-        def overlaps(facts: Facts) -> bool:
-            held = facts.get(fact)
-            if held is None or isinstance(held, str):
-                return held in wanted
-            return not wanted.isdisjoint(held)
-
-        return overlaps
-    if name in FOLDED:
-        wanted = frozenset(str(v).casefold() for v in values)
-        return lambda facts: isinstance(v := facts.get(fact), str) and v.casefold() in wanted
-    if name.startswith(TRAIT):
-        # In Python 1 == True, in a shop's traits it is not.
-        wanted = frozenset((isinstance(v, bool), v) for v in values)
-
-        def suits(facts: Facts) -> bool:
-            held = facts.get(fact)
-            return isinstance(held, str | int | float) and (isinstance(held, bool), held) in wanted
-
-        return suits
-    wanted = frozenset(values)
-    return lambda facts: facts.get(fact) in wanted
-
-
-def _known_and_not(fact: str, test: Test) -> Test:
-    return lambda facts: not _missing(facts.get(fact)) and not test(facts)
-
-
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _leaves(node: _Leaf | _Branch) -> list[_Leaf]:

@@ -1,0 +1,163 @@
+"""YAML read with the line of everything in it: plain data only, nothing executed, nothing unbounded.
+
+The values are those of YAML 1.2: `no` is text (Norway), `1:30` is text, dates are text; only true and false are
+true and false. Duplicate keys, tags, cycles and documents that unfold into too much are findings.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+from engine.findings import Finding, Findings, Loc, path_text
+
+MAX_BYTES: Final = 1_000_000
+MAX_VALUES: Final = 100_000
+MAX_DEPTH: Final = 64
+
+
+class _Loader(yaml.SafeLoader):
+    """Only composes; the scalars are told apart by YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - yaml's own name
+
+
+_CORE: Final = (
+    ("null", r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
+    ("float", r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)$", list("-+0123456789.")),
+    ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", list("-+.")),
+)
+for _kind, _pattern, _first in _CORE:
+    _Loader.add_implicit_resolver("tag:yaml.org,2002:" + _kind, re.compile(_pattern), _first)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Data, and the line (from 1) of every key and list item in it; `errors` are YAML's own."""
+
+    data: Any
+    lines: dict[Loc, int]
+    errors: list[Finding] = field(default_factory=list)
+
+    def line_of(self, loc: Loc) -> int:
+        """The line of a place, or of the nearest thing around it that exists."""
+        while loc and loc not in self.lines:
+            loc = loc[:-1]
+        return self.lines.get(loc, 1)
+
+
+def read_yaml(raw: bytes) -> Document:
+    """Read one document; what is wrong with it as YAML stands in `errors`, with its line in `lines`."""
+    findings = Findings()
+    if len(raw) > MAX_BYTES:
+        findings.add((), "too_large", f"at most {MAX_BYTES} bytes", found=f"{len(raw)} bytes")
+        return Document(None, {}, findings.errors)
+    try:
+        node = yaml.compose(raw.decode("utf-8-sig"), Loader=_Loader)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return _broken(line, f"byte {error.start} is not UTF-8; save the file as UTF-8")
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        place = f"column {mark.column + 1}: " if mark else ""
+        hint = " (indent with spaces, not tabs)" if "\\t" in what else ""
+        return _broken(mark.line + 1 if mark else 1, f"{place}{what}{hint}")
+    except yaml.reader.ReaderError as error:
+        return _broken(1, f"character {error.position}: {error.reason}")
+    except RecursionError:
+        return _broken(1, "nested too deeply")
+    builder = _Builder(findings)
+    data = builder.build(node, ()) if node is not None else None
+    return Document(data, builder.lines, findings.errors)
+
+
+def _broken(line: int, what: str) -> Document:
+    return Document(None, {(): line}, [Finding("", "not_yaml", f"not YAML: {what}")])
+
+
+class _Builder:
+    def __init__(self, findings: Findings) -> None:
+        self.findings = findings
+        self.lines: dict[Loc, int] = {}
+        self.left = MAX_VALUES
+        self.open: set[int] = set()
+
+    def build(self, node: yaml.Node, loc: Loc) -> Any:
+        """The data of a node; None where it is refused."""
+        self.left -= 1
+        self.lines.setdefault(loc, node.start_mark.line + 1)
+        if self.left < 0 or len(loc) > MAX_DEPTH:
+            if not any(f.code == "too_large" for f in self.findings.errors):
+                expected = f"at most {MAX_VALUES} values (aliases unfolded), {MAX_DEPTH} deep"
+                self.findings.add(loc[:3], "too_large", expected, found="more")
+            return None
+        if id(node) in self.open:
+            self.findings.add(loc, "alias_cycle", "an alias to something outside itself", found="itself")
+            return None
+        self.open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, loc)
+            if isinstance(node, yaml.SequenceNode):
+                return [self.build(child, (*loc, index)) for index, child in enumerate(node.value)]
+            return self._scalar(node, loc)
+        finally:
+            self.open.discard(id(node))
+
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[Any, Any]:
+        built: dict[Any, Any] = {}
+        for key_node, child in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.findings.add((*loc, "?"), "wrong_name", "text as a key", found="a list or mapping")
+                self.lines.setdefault((*loc, "?"), line)
+                continue
+            key = self._scalar(key_node, loc)
+            at = (*loc, key if isinstance(key, str) else key_node.value)
+            if key in built:
+                self._twice(at, line)
+                continue
+            self.lines[at] = line
+            built[key] = self.build(child, at)
+        return built
+
+    def _twice(self, at: Loc, line: int) -> None:
+        message = f"found again, expected once; it is already on line {self.lines[at]}"
+        place = (*at, f"#{line}")  # a place of its own, because the second one has another line
+        self.lines[place] = line
+        self.findings.errors.append(Finding(path_text(at), "duplicate_key", message, "again", "once", loc=place))
+
+    def _scalar(self, node: yaml.Node, loc: Loc) -> Any:
+        kind, text = node.tag.removeprefix("tag:yaml.org,2002:"), node.value
+        if kind == "str":
+            return text
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind in ("int", "float") and (number := _number(text)) is not None:
+            return number
+        expected = "plain YAML without tags, numbers of at most 40 characters"
+        self.findings.add(loc, "unknown_tag", expected, found=f"{node.tag} {text[:40]}")
+        return None
+
+
+def _number(text: str) -> int | float | None:
+    if len(text) > 40:
+        return None
+    try:
+        if text[:2] in ("0o", "0x"):
+            return int(text, 0)
+        return (
+            int(text)
+            if text.lstrip("+-").isdigit()
+            else float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        )
+    except ValueError:
+        return None
