@@ -1,0 +1,82 @@
+"""Snapshot + replay of the tail = rebuild, bit for bit, whatever is done and wherever it is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.actors.town import Town
+from tests.engine.builders import histories
+
+ANONS = ["anon:0", "anon:1", "anon:2"]
+USERS = ["user:0", "user:1"]
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("observe"), st.sampled_from(ANONS + USERS), histories(max_size=4)),
+        st.tuples(st.just("decide"), st.sampled_from(ANONS + USERS), st.integers(0, 3)),
+        st.tuples(st.just("link"), st.sampled_from(ANONS), st.sampled_from(USERS)),
+        st.tuples(st.just("unlink"), st.sampled_from(ANONS), st.sampled_from(USERS)),
+        st.tuples(st.just("save"), st.just(""), st.just("")),
+        st.tuples(st.just("kill"), st.integers(0, 1), st.just("")),
+    ),
+    max_size=16,
+)
+
+
+async def live(town: Town) -> dict[str, Any]:
+    """Every track that is anywhere, as its snapshot; all of them are brought into memory for it."""
+    found = {}
+    for shard in town.shards.values():
+        for partition in shard.partitions.values():
+            for name in partition.missing(ANONS + USERS):
+                (snapshot,) = await shard.snapshots.load([(partition.index, name)])
+                partition.activate(name, snapshot, town.clock(), 0)
+            for name, track in partition.live.items():
+                found[f"{partition.index}/{name}"] = orjson.dumps(track.snapshot())
+    return found
+
+
+async def act(town: Town, step: tuple[str, Any, Any]) -> None:
+    verb, who, what = step
+    if verb == "observe":
+        await town.observe(who, *what)
+    elif verb == "decide":
+        await town.decide(who, request_id=f"r{what}" if what else None)
+    elif verb == "link":
+        await town.link(who, what)
+    elif verb == "unlink":
+        await town.ask(what, "unlink", {"track": what, "anon": who})
+    elif verb == "save":
+        for shard in town.shards.values():
+            for partition in shard.partitions.values():
+                await shard._save_all(partition)
+    else:
+        await town.kill(who)
+        await town.start_shard(who)
+
+
+async def lives(script: list[tuple[str, Any, Any]]) -> None:
+    town = await Town(n_partitions=4).start()
+    for step in script:
+        town.clock.now_ms += 1000
+        await act(town, step)
+    before = await live(town)
+    for index in (0, 1):
+        await town.kill(index)
+        await town.start_shard(index)
+    assert await live(town) == before
+    await town.stop()
+    await town.start()
+    assert await live(town) == before
+    await town.stop()
+
+
+@given(steps)
+@settings(max_examples=60, deadline=None)
+def test_a_rebuild_is_the_same_bit_for_bit(script: list[tuple[str, Any, Any]]) -> None:
+    asyncio.run(lives(script))
