@@ -78,7 +78,8 @@ def decide(
     candidates = _weigh(decision, passed, inputs, world, reading)
     if decision.holdout:
         decision.plain = HOLDOUT
-        decision.verdicts += [Verdict(c.offer, HOLDOUT) for c in candidates if c.offer != NONE]
+        for verdict in decision.verdicts:
+            verdict.reason = HOLDOUT if verdict.reason == NOT_DRAWN else verdict.reason
         decision.items = _base_items(inputs)
         return decision
     _fill_slots(decision, campaign, {o.name: o for o in passed}, candidates, inputs, rng)
@@ -248,8 +249,8 @@ def _name_reasons(decision: Decision, chosen: list[Item], room: int) -> None:
     for verdict in decision.verdicts:
         if verdict.offer in shown:
             verdict.reason = CHOSEN
-        elif verdict.reason == NOT_DRAWN and len(chosen) >= room:
-            verdict.reason = NOT_DRAWN if room else SLOTS_FULL
+        elif verdict.reason == NOT_DRAWN and not room:
+            verdict.reason = SLOTS_FULL
 
 
 def _base_items(inputs: Inputs) -> list[Item]:

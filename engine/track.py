@@ -186,9 +186,9 @@ class Track:
         self._fold_past()
 
     def _recall(self, entry: Recent) -> None:
-        recent = self.recent
+        recent, place = self.recent, recent_order(entry)
         position = len(recent)
-        while position and recent[position - 1][:3] > entry[:3]:
+        while position and recent_order(recent[position - 1]) > place:
             position -= 1
         recent.insert(position, entry)
         if len(recent) > MAX_RECENT:
@@ -300,6 +300,11 @@ class Track:
         track.requests = dict(state[31])
         track.assignments = {r[0]: list(r[1:]) for r in state[32]}
         return track
+
+
+def recent_order(entry: Recent) -> tuple[int, bool, int, str]:
+    """By event time; of the same millisecond the page view comes first, since what happens on it follows."""
+    return entry[0], entry[2] != "page", entry[1], entry[2]
 
 
 def averaged(past: list[float], n_before: int, session: Session) -> list[float]:
