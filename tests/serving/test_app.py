@@ -1,0 +1,376 @@
+"""Profiles, campaigns, health, keys, origins, and the description of it all."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.routing import Route
+
+from engine.errors import InvalidInput, Unavailable
+from engine.events import TYPES
+from engine.ids import profile_id
+from serving import examples
+from serving.keys import KeyRing, hash_key, new_key, parse_environment, parse_file
+from serving.openapi import openapi
+from serving.settings import Settings
+from tests.serving.house import House, a_track, is_problem
+
+KEYS = "write:write-key-1,decide:decide-key,admin:admin-key-1"
+
+
+def locked(**more: Any) -> House:
+    return House(Settings(**more), KeyRing(parse_environment(KEYS)))
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("given_id", ["user:ada/b?", "anon:a-1", profile_id("user:Ünï"), "user:x/export/y"])
+async def test_a_profile_is_read_by_any_of_its_names(house: House, given_id: str) -> None:
+    quoted = given_id.replace("?", "%3F")
+    read = await house.get(f"/v1/profiles/{quoted}")
+    exported = await house.get(f"/v1/profiles/{quoted}/export")
+    erased = await house.client.delete(f"/v1/profiles/{quoted}")
+    assert (read.status_code, exported.status_code, erased.status_code) == (200, 200, 202)
+    assert exported.json()["signals"] == []
+    assert erased.json()["receipt"] == {"id": "e_1", "status": "pending"}
+    assert [op for _, op in house.asks.ops()] == ["profile", "export", "erase"]
+    assert len({track for track, _ in house.asks.ops()}) == 1
+
+
+async def test_an_unlink_goes_to_the_user(house: House) -> None:
+    assert (await house.post("/v1/identities/unlink", examples.UNLINK)).json() == {"unlinked": True}
+    assert house.asks.payload("unlink")["anon"] == "anon:a-1"
+    assert is_problem(await house.post("/v1/identities/unlink", {"userId": "u"}), 400, "missing_id")
+
+
+async def test_a_score_is_told_and_503_without_a_shard(house: House) -> None:
+    body = (await house.post("/v1/score", examples.SCORE)).json()
+    assert body.keys() >= {"conversion", "churn", "score", "model"}
+    house.asks.fail["score"] = Unavailable("shard_unavailable", "gone")
+    response = await house.post("/v1/score", examples.SCORE)
+    assert is_problem(response, 503, "shard_unavailable")
+    assert response.headers["retry-after"]
+
+
+async def test_a_book_is_put_as_yaml_or_json_and_rolled_back(house: House) -> None:
+    yaml = await house.client.put("/v1/campaigns", content=b"campaigns: {a: {}}", headers={"content-type": "text/yaml"})
+    json = await house.client.put("/v1/campaigns", json={"campaigns": {}})
+    assert (yaml.json(), json.json()) == ({"version": "b2"}, {"version": "b3"})
+    assert (await house.post("/v1/campaigns/rollback", {"version": "b1"})).json() == {"version": "b1"}
+    assert (await house.get("/v1/campaigns")).json()["version"] == "b1"
+    assert (await house.get("/v1/campaigns", headers={"accept": "application/yaml"})).text == "campaigns: {}\n"
+
+
+async def test_a_wrong_book_is_400_with_its_findings(house: House) -> None:
+    response = await house.client.put("/v1/campaigns", content=b"typo", headers={"content-type": "application/yaml"})
+    assert is_problem(response, 400, "book_invalid")
+    assert response.json()["findings"][0]["nearest"] == "campaign"
+
+
+@pytest.mark.parametrize(
+    ("content", "media", "status"),
+    [(b"{NaN", "application/json", 400), (b"[]", "application/json", 400), (b"\xff", "text/yaml", 400),
+     (b"x" * 1_100_000, "text/yaml", 413), (b"a", "text/csv", 415)],
+)  # fmt: skip
+async def test_what_is_no_book_is_refused(house: House, content: bytes, media: str, status: int) -> None:
+    response = await house.client.put("/v1/campaigns", content=content, headers={"content-type": media})
+    assert response.status_code == status
+    assert house.worlds.version == "b1"
+
+
+async def test_a_canary_of_a_book_is_refused_rather_than_ignored(house: House) -> None:
+    response = await house.client.put("/v1/campaigns?canary=0.05", json={"campaigns": {}})
+    assert is_problem(response, 400, "bad_canary")
+
+
+async def test_an_unknown_version_is_404(house: House) -> None:
+    assert is_problem(await house.post("/v1/campaigns/rollback", {"version": "b9"}), 404, "unknown_version")
+    assert is_problem(await house.post("/v1/campaigns/rollback", {}), 400, "bad_version")
+
+
+async def test_health_and_readiness(house: House) -> None:
+    assert (await house.get("/healthz")).json() == {"status": "ok"}
+    assert (await house.get("/readyz")).json()["status"] == "ready"
+    house.asks.fail["stats"] = Unavailable("shard_unavailable", "gone")
+    assert is_problem(await house.get("/readyz"), 503, "shard_unavailable")
+    assert (await house.client.head("/healthz")).content == b""
+
+
+async def test_the_page_needs_nothing_from_elsewhere(house: House) -> None:
+    response = await house.get("/docs")
+    assert response.headers["content-type"].startswith("text/html")
+    assert "http://" not in response.text
+    assert "https://" not in response.text
+
+
+# -- keys ------------------------------------------------------------------------------------------------
+
+SCOPE_OF = {
+    ("POST", "/v1/track"): "write", ("POST", "/v1/batch"): "write", ("POST", "/v1/decisions/d_1_1_1_0/reward"): "write",
+    ("POST", "/v1/decide"): "decide", ("GET", "/v1/decisions/d_1_1_1_0"): "decide", ("POST", "/v1/score"): "decide",
+    ("GET", "/v1/profiles/anon:a"): "admin", ("DELETE", "/v1/profiles/anon:a"): "admin",
+    ("GET", "/v1/campaigns"): "admin", ("PUT", "/v1/campaigns"): "admin", ("GET", "/v1/models"): "admin",
+    ("POST", "/v1/identities/unlink"): "admin", ("POST", "/v1/campaigns/rollback"): "admin",
+    ("GET", "/v1/profiles/anon:a/export"): "admin",
+}  # fmt: skip
+KEY_OF = {"write": "write-key-1", "decide": "decide-key", "admin": "admin-key-1"}
+
+
+@pytest.mark.parametrize(("method", "path"), SCOPE_OF)
+async def test_each_call_needs_its_scope_and_admin_opens_all(method: str, path: str) -> None:
+    house, needed = locked(), SCOPE_OF[method, path]
+    nobody = await house.client.request(method, path, json={})
+    assert is_problem(nobody, 401, "missing_key")
+    assert "Bearer" in nobody.headers["www-authenticate"]
+    for scope, key in KEY_OF.items():
+        response = await house.client.request(method, path, json={}, headers=bearer(key))
+        if scope in (needed, "admin"):
+            assert response.status_code not in (401, 403)
+        else:
+            assert is_problem(response, 403, "missing_scope")
+
+
+@pytest.mark.parametrize(
+    "given_header", ["Bearer nobody-issued-me", "Bearer", "Basic !!", "Digest x", "write-key-1", "Bearer \xff"]
+)
+async def test_an_unknown_key_is_401(given_header: str) -> None:
+    response = await locked().post("/v1/track", a_track(), headers=[("authorization", given_header.encode("latin-1"))])
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"]
+
+
+async def test_a_key_comes_as_the_user_name_of_basic_too() -> None:
+    basic = base64.b64encode(b"write-key-1:").decode()
+    response = await locked().post("/v1/track", a_track(), headers={"authorization": f"Basic {basic}"})
+    assert response.status_code == 200
+
+
+async def test_health_is_open_and_metrics_are_admins_beyond_loopback() -> None:
+    house = locked(host="0.0.0.0")
+    assert (await house.get("/healthz")).status_code == 200
+    for path in ("/metrics", "/docs", "/openapi.json"):
+        assert (await house.get(path)).status_code == 401
+        assert (await house.get(path, headers=bearer("write-key-1"))).status_code == 403
+        assert (await house.get(path, headers=bearer("admin-key-1"))).status_code == 200
+    assert (await locked().get("/metrics")).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "shop.example"])
+def test_beyond_loopback_nothing_starts_without_keys(host: str) -> None:
+    with pytest.raises(InvalidInput, match="keys") as failure:
+        House(Settings(host=host))
+    assert failure.value.code == "keys_required"
+
+
+def test_a_new_key_is_kept_as_a_hash_and_opens_its_scopes() -> None:
+    plain, record = new_key(["write"], "web")
+    ring = KeyRing(parse_file("# keys\n" + record.to_line() + "\n", "keys"))
+    assert plain not in record.to_line()
+    assert record.hash == hash_key(plain)
+    assert ring.scopes_of(f"Bearer {plain}") == {"write"}
+
+
+@pytest.mark.parametrize("text", ["{}", "x", '{"hash":"plain","scopes":["write"]}', '[{"hash":5,"scopes":[]}]'])
+def test_a_broken_keys_file_names_its_line(text: str) -> None:
+    with pytest.raises(InvalidInput, match="line 1") as failure:
+        parse_file(text, "keys")
+    assert failure.value.code == "bad_keys"
+
+
+@pytest.mark.parametrize("text", ["write", "write:short", "owner:long-enough-key"])
+def test_a_broken_environment_shows_no_key(text: str) -> None:
+    with pytest.raises(InvalidInput) as failure:
+        parse_environment(text)
+    assert "long-enough-key" not in str(failure.value)
+
+
+# -- origins ---------------------------------------------------------------------------------------------
+
+
+async def test_pages_of_configured_origins_may_call() -> None:
+    house = House(Settings(origins=("https://shop.example",)))
+    ask = {"origin": "https://shop.example", "access-control-request-method": "POST"}
+    preflight = await house.client.options("/v1/decide", headers=ask)
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, "https://shop.example")
+    beacon = await house.client.post(
+        "/v1/track", content=b'{"anonymousId":"a","event":"x"}',
+        headers={"origin": "https://shop.example", "content-type": "text/plain;charset=UTF-8"},
+    )  # fmt: skip
+    assert (beacon.status_code, beacon.headers["access-control-allow-origin"]) == (200, "https://shop.example")
+
+
+async def test_pages_of_other_origins_may_not_read_the_answer(house: House) -> None:
+    ask = {"origin": "https://evil.example", "access-control-request-method": "POST"}
+    assert (await house.client.options("/v1/decide", headers=ask)).status_code == 405
+    response = await house.post("/v1/track", a_track(), headers={"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("https://evil.example", 403), ("null", 403), ("http://[", 403), ("http://localhost:3000", 200)],
+)
+async def test_without_keys_a_foreign_page_administers_nothing(house: House, origin: str, status: int) -> None:
+    response = await house.post("/v1/campaigns/rollback", {"version": "b1"}, headers={"origin": origin})
+    assert response.status_code == status
+
+
+# -- the description -------------------------------------------------------------------------------------
+
+
+def test_every_route_is_described_and_nothing_else(house: House) -> None:
+    routes = [r for r in house.app.routes if isinstance(r, Route)]
+    real = {(m.lower(), r.path.replace(":path", "")) for r in routes for m in (r.methods or set()) - {"HEAD"}}
+    described = {(method, path) for path, methods in openapi()["paths"].items() for method in methods}
+    assert described == real
+
+
+def test_every_reference_resolves_and_every_operation_has_its_errors() -> None:
+    document = openapi()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if isinstance(ref := node.get("$ref"), str):
+                at: Any = document
+                for step in ref.removeprefix("#/").split("/"):
+                    at = at[step]
+            for child in node.values():
+                walk(child)
+        elif isinstance(node, list):
+            for child in node:
+                walk(child)
+
+    walk(document)
+    ids = [op["operationId"] for methods in document["paths"].values() for op in methods.values()]
+    assert len(ids) == len(set(ids))
+    for path, methods in document["paths"].items():
+        for op in methods.values():
+            assert any(int(status) < 300 for status in op["responses"])
+            if path.startswith("/v1/"):
+                assert {"401", "403"} <= op["responses"].keys()
+                assert op["security"]
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def _schema(document: dict[str, Any], holder: dict[str, Any]) -> dict[str, Any]:
+    content = next(iter(holder["content"].values()))
+    return {**content["schema"], "components": document["components"]}
+
+
+async def test_every_example_is_valid_is_taken_and_is_answered_as_described(house: House) -> None:
+    document, n = openapi(), 0
+    decision_id = (await house.post("/v1/decide", examples.DECIDE)).json()["decisionId"]
+    house.worlds.books[examples.ROLLBACK["version"]] = ""
+    for path, methods in document["paths"].items():
+        for method, op in methods.items():
+            ok_status, ok = next(iter(op["responses"].items()))
+            body = op.get("requestBody")
+            example = body and next(iter(body["content"].values())).get("example")
+            if example is not None:
+                jsonschema.Draft202012Validator(_schema(document, body)).validate(example)
+            if body is not None and example is None:
+                example = {"campaigns": {}}
+            url = path.replace("{id}", decision_id if "decisions" in path else "anon:a-1")
+            response = await house.client.request(method, url, json=example)
+            assert response.status_code == int(ok_status), (path, response.text)
+            media = next(iter(ok["content"]))
+            assert response.headers["content-type"].startswith(media)
+            if media == "application/json":
+                jsonschema.Draft202012Validator(_schema(document, ok)).validate(response.json())
+            n += 1
+    assert n == len(SCOPE_OF) - 2 + len(TYPES) + 6
+
+
+async def test_problems_are_as_described(house: House) -> None:
+    document = openapi()
+    schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+    for response in (await house.post("/v1/batch", {}), await house.get("/nope"), await house.get("/v1/decide")):
+        jsonschema.Draft202012Validator(schema).validate(response.json())
+
+
+# -- anything at all -------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=20),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), inner),
+    max_leaves=12,
+)  # fmt: skip
+NAMES = (
+    "userId", "anonymousId", "messageId", "timestamp", "sentAt", "context", "properties", "traits", "event", "type",
+    "batch", "placement", "signals", "base", "limit", "deadlineMs", "explain", "requestId", "value", "version",
+    "groupId", "previousId",
+)  # fmt: skip
+PROPERTIES = st.dictionaries(
+    st.sampled_from(["scroll_px", "scroll_share", "time_on_page_s", "product_id", "price", "items", "products",
+                     "currency", "value", "url", "step", "order_id", "hover_ms", "target"]), JSON
+)  # fmt: skip
+CONTEXTS = st.dictionaries(
+    st.sampled_from(["userAgent", "network", "location", "timezone", "locale", "consent", "page", "os", "device",
+                     "userAgentData"]),
+    JSON | st.dictionaries(st.sampled_from(["wifi", "effectiveType", "latitude", "longitude", "country", "url", "name",
+                                            "type", "platform", "mobile", "categoryPreferences"]), JSON),
+)  # fmt: skip
+EVENTS = st.fixed_dictionaries(
+    {"anonymousId": st.just("a") | JSON},
+    optional={
+        "event": st.sampled_from(["Scroll Depth", "purchase", "add_to_cart", "heartbeat"]) | JSON,
+        "type": st.sampled_from([*TYPES]) | JSON, "properties": PROPERTIES | JSON, "context": CONTEXTS | JSON,
+        "timestamp": JSON, "userId": JSON, "traits": JSON,
+    },
+)  # fmt: skip
+BODIES = st.one_of(
+    JSON, EVENTS, st.dictionaries(st.sampled_from(NAMES), JSON),
+    st.fixed_dictionaries({"batch": st.lists(EVENTS | JSON, max_size=4)}, optional={"context": CONTEXTS | JSON}),
+    st.fixed_dictionaries(
+        {"anonymousId": st.just("a"), "placement": st.just("home")},
+        optional={"signals": st.lists(EVENTS | JSON, max_size=3) | JSON, "context": CONTEXTS | JSON,
+                  "base": st.lists(st.fixed_dictionaries({"id": JSON}, optional={"score": JSON, "content": JSON}))},
+    ),
+)  # fmt: skip
+PATHS = st.sampled_from(
+    [*(f"/v1/{t}" for t in TYPES), "/v1/batch", "/v1/decide", "/v1/score", "/v1/identities/unlink",
+     "/v1/decisions/d_1_1_1_0/reward", "/v1/campaigns/rollback"]
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(path=PATHS, body=BODIES)
+async def test_whatever_json_comes_the_answer_is_a_result_or_a_problem(house: House, path: str, body: Any) -> None:
+    response = await house.post(path, body)
+    assert response.status_code in (200, 400, 404), response.text
+    if response.status_code != 200:
+        assert response.json()["code"]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(path=PATHS, body=st.binary(max_size=200), encoding=st.sampled_from([None, "gzip", "deflate", "br", "\x80"]))
+async def test_whatever_bytes_come_the_answer_is_a_problem(
+    house: House, path: str, body: bytes, encoding: str | None
+) -> None:
+    headers = [] if encoding is None else [(b"content-encoding", encoding.encode("latin-1"))]
+    response = await house.client.post(path, content=body, headers=headers)
+    assert response.status_code in (400, 415)
+
+
+HEADERS = st.sampled_from(
+    ["user-agent", "sec-ch-ua-mobile", "sec-ch-ua-platform", "save-data", "ect", "accept-language", "traceparent",
+     "sec-gpc", "origin", "authorization", "content-length-x"]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(headers=st.dictionaries(HEADERS, st.binary(max_size=60).filter(lambda b: not set(b) & {0, 10, 13})))
+async def test_whatever_headers_come_a_decision_arrives(house: House, headers: dict[str, bytes]) -> None:
+    named = [(name.encode(), value) for name, value in headers.items()]
+    response = await house.post("/v1/decide", {"anonymousId": "a", "placement": "home"}, headers=named)
+    assert response.status_code == 200

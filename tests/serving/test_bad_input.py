@@ -1,0 +1,393 @@
+"""Bad input is told what is wrong with it: never a 5xx, never a hang."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from typing import Any
+
+import orjson
+import pytest
+
+from serving.settings import BodyLimits, Settings
+from tests.serving.house import NOW_MS, House, a_track, in_batch, is_problem
+
+JSON = {"content-type": "application/json"}
+
+
+async def send(house: House, body: bytes, path: str = "/v1/track", **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await house.client.post(path, content=body, headers=JSON | named)
+
+
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/batch", "/v1/decide", "/v1/score"])
+@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b"{'a':1}", b'{"a":1}x', b"\xff\xfe", b"\xef\xbb\xbf{}"])
+async def test_what_is_not_json_is_400(house: House, path: str, body: bytes) -> None:
+    assert is_problem(await send(house, body, path), 400, "bad_json")
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+async def test_nan_and_infinity_are_not_json(house: House, number: bytes) -> None:
+    body = b'{"anonymousId":"a","event":"scroll","properties":{"scroll_px":' + number + b"}}"
+    assert is_problem(await send(house, body), 400, "bad_json")
+
+
+@pytest.mark.parametrize("depth", [65, 1000, 2000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+async def test_a_depth_bomb_is_400(house: House, depth: int, opening: bytes, closing: bytes) -> None:
+    inner = opening * depth + b"1" + closing * depth
+    body = b'{"anonymousId":"a","event":"x","properties":{"deep":' + inner + b"}}"
+    assert is_problem(await send(house, body), 400, "too_deep")
+    assert is_problem(await send(house, b'{"batch":[' + body + b"]}", "/v1/batch"), 400, "too_deep")
+
+
+async def test_a_depth_bomb_of_a_hundred_thousand_levels_is_400(house: House) -> None:
+    assert is_problem(await send(house, b"[" * 100_000, "/v1/batch"), 400, "too_deep")
+
+
+async def test_a_lone_surrogate_is_not_json(house: House) -> None:
+    assert is_problem(await send(house, b'{"anonymousId":"\\ud800","event":"x"}'), 400, "bad_json")
+
+
+async def test_broken_gzip_is_400(house: House) -> None:
+    assert is_problem(await send(house, b"not gzip", content_encoding="gzip"), 400, "bad_encoding")
+
+
+async def test_gzip_cut_short_is_400(house: House) -> None:
+    packed = gzip.compress(orjson.dumps(a_track()))[:-10]
+    assert is_problem(await send(house, packed, content_encoding="gzip"), 400, "bad_encoding")
+
+
+async def test_bytes_after_the_gzip_stream_are_400(house: House) -> None:
+    packed = gzip.compress(orjson.dumps(a_track())) + b"rest"
+    assert is_problem(await send(house, packed, content_encoding="gzip"), 400, "bad_encoding")
+
+
+async def test_broken_deflate_is_400(house: House) -> None:
+    assert is_problem(await send(house, b"\x78\x9cxxxx", content_encoding="deflate"), 400, "bad_encoding")
+
+
+async def test_an_empty_gzip_body_is_400(house: House) -> None:
+    assert is_problem(await send(house, b"", content_encoding="gzip"), 400, "bad_encoding")
+
+
+async def test_a_decompression_bomb_is_413(house: House) -> None:
+    bomb = gzip.compress(b"0" * 50_000_000)
+    assert len(bomb) < 60_000
+    assert is_problem(await send(house, bomb, "/v1/batch", content_encoding="gzip"), 413, "too_large")
+
+
+async def test_an_unknown_encoding_is_415(house: House) -> None:
+    assert is_problem(await send(house, b"{}", content_encoding="br"), 415, "unsupported_encoding")
+
+
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, zlib.compress, lambda b: zlib.compress(b)[2:-4]], ids=["gzip", "deflate", "raw deflate"]
+)
+async def test_packed_bodies_are_read(house: House, pack: Any) -> None:
+    encoding = "gzip" if pack is gzip.compress else "deflate"
+    response = await send(house, pack(orjson.dumps(a_track())), content_encoding=encoding)
+    assert response.json() == {"success": True, "accepted": 1, "duplicates": 0, "rejected": []}
+
+
+async def test_a_gzip_of_two_members_is_read(house: House) -> None:
+    body = orjson.dumps(a_track())
+    packed = gzip.compress(body[:10]) + gzip.compress(body[10:])
+    assert (await send(house, packed, content_encoding="gzip")).status_code == 200
+
+
+@pytest.mark.parametrize("media", ["application/xml", "multipart/form-data; boundary=x", "json", "text/html"])
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/batch", "/v1/decide", "/v1/score"])
+async def test_other_content_types_are_415(house: House, media: str, path: str) -> None:
+    response = await house.client.post(path, content=b"{}", headers={"content-type": media})
+    assert is_problem(response, 415, "unsupported_media_type")
+
+
+async def test_another_charset_is_415(house: House) -> None:
+    headers = {"content-type": "application/json; charset=utf-16"}
+    response = await house.client.post("/v1/track", content=b"{}", headers=headers)
+    assert is_problem(response, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "media", [None, "application/json", "Application/JSON; charset=UTF-8", "text/plain", "text/plain;charset=UTF-8"]
+)
+async def test_json_comes_with_these_content_types(house: House, media: str | None) -> None:
+    headers = {} if media is None else {"content-type": media}
+    response = await house.client.post("/v1/track", content=orjson.dumps(a_track()), headers=headers)
+    assert response.status_code == 200
+
+
+async def test_an_event_of_40_kb_alone_is_413(house: House) -> None:
+    assert is_problem(await house.post("/v1/track", a_track(properties={"x": "y" * 40_960})), 413, "too_large")
+
+
+async def test_an_event_of_32_kb_is_taken_and_one_byte_more_is_not(house: House) -> None:
+    empty = len(orjson.dumps(a_track(properties={"x": ""})))
+    fits = orjson.dumps(a_track(properties={"x": "y" * (32 * 1024 - empty)}))
+    assert (await send(house, fits)).status_code == 200
+    assert (await send(house, fits + b" ")).status_code == 413
+
+
+async def test_an_event_of_40_kb_in_a_batch_is_rejected_alone(house: House) -> None:
+    big = a_track(properties={"x": "y" * 40_960})
+    response = await house.post("/v1/batch", in_batch(a_track(), big, a_track()))
+    body = response.json()
+    assert (response.status_code, body["success"], body["accepted"]) == (200, True, 2)
+    assert [(r["index"], r["code"]) for r in body["rejected"]] == [(1, "too_large")]
+
+
+async def test_a_batch_of_600_kb_is_413(house: House) -> None:
+    batch = in_batch(*[a_track(properties={"x": "y" * 20_480})] * 30)
+    assert is_problem(await house.post("/v1/batch", batch), 413, "too_large")
+
+
+async def test_a_packed_batch_of_600_kb_is_413(house: House) -> None:
+    packed = gzip.compress(orjson.dumps(in_batch(*[a_track(properties={"x": "y" * 20_480})] * 30)))
+    assert is_problem(await send(house, packed, "/v1/batch", content_encoding="gzip"), 413, "too_large")
+
+
+async def test_a_batch_of_490_kb_is_taken(house: House) -> None:
+    batch = in_batch(*[a_track(properties={"x": "y" * 20_000})] * 25)
+    assert (await house.post("/v1/batch", batch)).json()["accepted"] == 25
+
+
+async def test_an_empty_batch_is_400(house: House) -> None:
+    assert is_problem(await house.post("/v1/batch", {"batch": []}), 400, "empty_batch")
+
+
+@pytest.mark.parametrize("body", [{}, {"batch": None}, {"batch": {}}, {"batch": "x"}, {"batch": 3}])
+async def test_a_batch_that_is_no_list_is_400(house: House, body: Any) -> None:
+    assert is_problem(await house.post("/v1/batch", body), 400, "bad_batch")
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"3", b'"x"', b"true"])
+@pytest.mark.parametrize("path", ["/v1/batch", "/v1/decide", "/v1/score", "/v1/identities/unlink"])
+async def test_a_body_that_is_no_object_is_400(house: House, path: str, body: bytes) -> None:
+    assert is_problem(await send(house, body, path), 400, "bad_body")
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"3", b'"x"', b"true"])
+async def test_an_event_that_is_no_object_is_400(house: House, body: bytes) -> None:
+    response = await send(house, body)
+    assert is_problem(response, 400, "bad_event")
+    assert response.json()["rejected"][0]["index"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("1970", "1970-01-01T00:00:00Z"), ("2100", "2100-01-01T00:00:00Z"), ("epoch seconds", NOW_MS // 1000),
+        ("zero", 0), ("negative", -5), ("huge", 10**18), ("words", "yesterday"), ("boolean", True),
+        ("object", {}), ("empty", ""), ("month 13", "2024-13-01"), ("a day and more ahead", NOW_MS + 86_400_001),
+        ("1999", "1999-12-31T23:59:59.999Z"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["timestamp", "sentAt"])
+async def test_a_time_beyond_the_bounds_is_rejected(house: House, name: str, value: Any, field: str) -> None:
+    response = await house.post("/v1/track", a_track(**{field: value}))
+    assert is_problem(response, 400, "bad_timestamp")
+    assert field in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"anonymousId": None}, "missing_id"), ({"anonymousId": ""}, "bad_anonymous_id"),
+        ({"anonymousId": "a\x00b"}, "bad_anonymous_id"), ({"anonymousId": "a\nb"}, "bad_anonymous_id"),
+        ({"anonymousId": "x" * 257}, "bad_anonymous_id"), ({"anonymousId": 1.5}, "bad_anonymous_id"),
+        ({"anonymousId": True}, "bad_anonymous_id"), ({"anonymousId": []}, "bad_anonymous_id"),
+        ({"userId": {}}, "bad_user_id"), ({"userId": ""}, "bad_user_id"), ({"userId": 1e300}, "bad_user_id"),
+        ({"messageId": ""}, "bad_message_id"), ({"messageId": ["m"]}, "bad_message_id"),
+        ({"event": None}, "bad_event_name"), ({"event": ""}, "bad_event_name"), ({"event": 7}, "bad_event_name"),
+        ({"event": "a\x00"}, "bad_event_name"), ({"event": "e" * 257}, "bad_event_name"),
+        ({"type": "page"}, "bad_type"), ({"type": 5}, "bad_type"), ({"context": []}, "bad_context"),
+        ({"context": "x"}, "bad_context"), ({"properties": []}, "bad_properties"),
+        ({"properties": "x"}, "bad_properties"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_common_field_is_rejected(house: House, fields: dict[str, Any], code: str) -> None:
+    response = await house.post("/v1/track", a_track(**fields))
+    assert is_problem(response, 400, code)
+    assert response.json()["rejected"] == [{"index": 0, "code": code, "message": response.json()["message"]}]
+    assert response.json()["success"] is False
+
+
+@pytest.mark.parametrize(
+    ("event", "properties"),
+    [
+        ("Scroll Depth", {"scroll_px": -1}), ("Scroll Depth", {"scroll_px": "10"}),
+        ("Scroll Depth", {"scroll_px": 1e300}), ("Scroll Depth", {"scroll_share": 1.01}),
+        ("scroll", {"percent_scrolled": 101}), ("scroll", {"percent_scrolled": True}),
+        ("Heartbeat", {"time_on_page_s": -0.1}), ("user_engagement", {"engagement_time_msec": []}),
+        ("Hover", {"hover_ms": -5}), ("Hover", {"target": 5}), ("Clicked", {"target": {}}),
+        ("Product Viewed", {"product_id": ""}), ("Product Viewed", {"product_id": "p", "price": -1}),
+        ("Product Added", {"product_id": "p", "quantity": 0}), ("add_to_cart", {"items": {}}),
+        ("add_to_cart", {"items": [3]}), ("add_to_cart", {"items": [{"item_id": "p", "price": "9"}]}),
+        ("Cart Viewed", {"currency": "EURO"}), ("purchase", {"value": -3}), ("purchase", {"currency": 978}),
+        ("Order Completed", {"revenue": "12"}), ("Order Completed", {"order_id": {}}),
+        ("Checkout Started", {"step": 0}), ("Offer Viewed", {"decision_id": 1.5}), ("Page Viewed", {"url": 5}),
+        ("Order Completed", {"products": [{"product_id": "p"}] * 201}),
+    ],
+)  # fmt: skip
+async def test_a_wrong_property_is_named_with_found_and_expected(
+    house: House, event: str, properties: dict[str, Any]
+) -> None:
+    response = await house.post("/v1/track", a_track(event, properties=properties))
+    assert is_problem(response, 400, "bad_property")
+    message = response.json()["message"]
+    assert message.startswith("properties")
+    assert any(name in message for name in properties)
+    assert "found" in message
+    assert "expected" in message
+
+
+async def test_unknown_events_and_properties_are_taken_and_ignored(house: House) -> None:
+    response = await house.post("/v1/track", a_track("Level Up", properties={"scroll_px": "many", "x": [1, {}]}))
+    assert response.json()["accepted"] == 1
+    assert house.asks.payload("observe")["signals"][0][0] == "custom"
+
+
+async def test_unicode_is_kept(house: House) -> None:
+    await house.post("/v1/track", {"userId": "Ünïcødé 🦊 名前", "event": "Größe", "properties": {}})
+    assert house.asks.log[0][0] == "user:Ünïcødé 🦊 名前"
+
+
+async def test_null_bytes_in_text_harm_nothing(house: House) -> None:
+    response = await house.post("/v1/page", {"anonymousId": "a", "properties": {"title": "a\x00b"}})
+    assert response.status_code == 200
+
+
+async def test_a_whole_number_is_an_id(house: House) -> None:
+    await house.post("/v1/track", {"userId": 42, "event": "x"})
+    assert house.asks.log[0][0] == "user:42"
+
+
+@pytest.mark.parametrize("fields", [{"groupId": None}, {"groupId": ""}, {"groupId": []}])
+async def test_a_group_needs_an_id(house: House, fields: dict[str, Any]) -> None:
+    assert is_problem(await house.post("/v1/group", {"userId": "u", **fields}), 400, "bad_group_id")
+
+
+@pytest.mark.parametrize("body", [{"userId": "u"}, {"anonymousId": "a", "previousId": "b"}])
+async def test_an_alias_needs_both_ids(house: House, body: dict[str, Any]) -> None:
+    assert is_problem(await house.post("/v1/alias", body), 400, "missing_id")
+
+
+async def test_traits_that_are_no_object_are_rejected(house: House) -> None:
+    assert is_problem(await house.post("/v1/identify", {"userId": "u", "traits": [1]}), 400, "bad_traits")
+
+
+async def test_all_rejected_is_400_with_every_index(house: House) -> None:
+    response = await house.post("/v1/batch", {"batch": [None, {"type": "track"}, {"type": "hop", "userId": "u"}]})
+    assert is_problem(response, 400, "all_rejected")
+    rejected = [(r["index"], r["code"]) for r in response.json()["rejected"]]
+    assert rejected == [(0, "bad_event"), (1, "missing_id"), (2, "bad_type")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"placement": None}, "missing_placement"), ({"placement": ""}, "bad_placement"),
+        ({"placement": 1.5}, "bad_placement"), ({"placement": []}, "bad_placement"),
+        ({"anonymousId": None}, "missing_id"), ({"campaign": {}}, "bad_campaign"),
+        ({"requestId": "\x01"}, "bad_request_id"), ({"pageViewId": []}, "bad_page_view_id"),
+        ({"context": "x"}, "bad_context"), ({"explain": "yes"}, "bad_explain"), ({"limit": 0}, "bad_limit"),
+        ({"limit": 101}, "bad_limit"), ({"limit": "3"}, "bad_limit"), ({"limit": True}, "bad_limit"),
+        ({"limit": 1.5}, "bad_limit"), ({"deadlineMs": 0}, "bad_deadline"), ({"deadlineMs": 10_001}, "bad_deadline"),
+        ({"deadlineMs": "soon"}, "bad_deadline"), ({"base": {}}, "bad_base"), ({"base": [1]}, "bad_base"),
+        ({"base": [{}]}, "bad_base"), ({"base": [{"id": []}]}, "bad_base"),
+        ({"base": [{"id": "b", "score": "high"}]}, "bad_base"), ({"base": [{"id": "b"}] * 501}, "bad_base"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_decide_is_400(house: House, fields: dict[str, Any], code: str) -> None:
+    response = await house.post("/v1/decide", {"anonymousId": "a", "placement": "home", **fields})
+    assert is_problem(response, 400, code)
+    assert house.asks.log == []
+
+
+@pytest.mark.parametrize("signals", ["x", 5, {}, [None], [{}], [{"event": "scroll", "properties": {"scroll_px": -1}}]])
+async def test_bad_signals_never_fail_a_decision(house: House, signals: Any) -> None:
+    response = await house.post("/v1/decide", {"anonymousId": "a", "placement": "home", "signals": signals})
+    assert response.status_code == 200
+    told = response.json()["signals"]
+    assert (told["accepted"], [r["index"] for r in told["rejected"]]) == (0, [0])
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "bad_value"), ({"value": 1.1, "type": "conversion"}, "bad_value"),
+        ({"value": -0.1, "type": "conversion"}, "bad_value"), ({"value": True, "type": "conversion"}, "bad_value"),
+        ({"value": "1", "type": "conversion"}, "bad_value"), ({"value": 1}, "bad_reward_type"),
+        ({"value": 1, "type": ""}, "bad_reward_type"), ({"value": 1, "type": 5}, "bad_reward_type"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_reward_is_400(house: House, body: Any, code: str) -> None:
+    assert is_problem(await house.post("/v1/decisions/d_1_1_1_0/reward", body), 400, code)
+
+
+@pytest.mark.parametrize("given", ["nonsense", "d_1_1_1", "d_1_1_1_x", "d_01_1_1_1", "d_1_1_1_0%00"])
+async def test_a_wrong_decision_id_is_400(house: House, given: str) -> None:
+    assert is_problem(await house.get(f"/v1/decisions/{given}"), 400, "bad_decision_id")
+
+
+async def test_a_decision_of_a_partition_that_is_not_is_404(house: House) -> None:
+    assert is_problem(await house.get("/v1/decisions/d_64_1_1_0"), 404, "unknown_decision")
+
+
+@pytest.mark.parametrize("given", ["nonsense", "p_!!!", "user:", "anon:a%00b", "p_"])
+async def test_a_wrong_profile_id_is_400(house: House, given: str) -> None:
+    assert is_problem(await house.get(f"/v1/profiles/{given}"), 400, "bad_profile_id")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/track/", "/v1/train", "/v1/live", "/v1/rollouts"])
+async def test_an_unknown_path_is_404(house: House, path: str) -> None:
+    assert is_problem(await house.get(path), 404, "unknown_path")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/decide"), ("PUT", "/v1/batch"), ("POST", "/healthz"), ("PATCH", "/v1/campaigns"),
+     ("DELETE", "/v1/decisions/d_1_1_1_0"), ("OPTIONS", "/v1/track")],
+)  # fmt: skip
+async def test_a_wrong_method_is_405_and_says_which_is_right(house: House, method: str, path: str) -> None:
+    response = await house.client.request(method, path)
+    assert is_problem(response, 405, "wrong_method")
+    assert response.headers["allow"]
+
+
+async def test_a_body_that_never_comes_is_408() -> None:
+    house = House(Settings(body=BodyLimits(read_timeout_s=0.02)))
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/batch", "headers": [], "query_string": b""}
+    await house.app(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert orjson.loads(sent[1]["body"])["code"] == "body_timeout"
+
+
+async def test_a_client_that_hangs_up_gets_no_answer(house: House) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/decide", "headers": [], "query_string": b""}
+    await house.app(scope, receive, send)
+    assert sent == []
+
+
+async def test_a_shard_that_answers_nonsense_is_503_and_not_an_error_of_ours(house: House) -> None:
+    house.asks.replies["observe"] = {"results": []}
+    assert is_problem(await house.post("/v1/track", a_track()), 503, "not_durable")

@@ -1,0 +1,71 @@
+"""Settings: one tree, one default each, and a fault that is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine import errors
+from engine.errors import InvalidInput, KairosError
+from serving.problems import STATUS, problem_of, status_of
+from serving.settings import Settings, load_settings
+
+
+def test_the_file_beats_the_default_the_environment_the_file_and_arguments_all(tmp_path: Path) -> None:
+    path = tmp_path / "kairos.yaml"
+    path.write_text("port: 9000\nn_shards: 3\nretention: {profiles_days: 10}\n")
+    environ = {
+        "KAIROS_PORT": "9001", "KAIROS_RETENTION__DECISIONS_DAYS": "5", "KAIROS_ORIGINS": "https://a,https://b",
+        "KAIROS_RATES": "{USD: 0.9}", "REDIS_URL": "redis://store", "KAIROS_DATA": "not ours", "HOME": "/",
+    }  # fmt: skip
+    settings = load_settings(path, environ, port=9002, host=None)
+    assert (settings.port, settings.n_shards, settings.host) == (9002, 3, "127.0.0.1")
+    assert (settings.retention.profiles_days, settings.retention.decisions_days) == (10, 5)
+    assert (settings.origins, settings.rates) == (("https://a", "https://b"), {"USD": 0.9})
+    assert settings.redis_url == "redis://store"
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert load_settings(None, {}) == Settings()
+    assert (Settings().deadlines.decide_ms, Settings().n_partitions) == (150, 64)
+    assert (Settings().body.event_bytes, Settings().body.batch_bytes) == (32_768, 512_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("prot: 1", "did you mean port"), ("port: ninety", "port: found 'ninety'"),
+        ("retention: {profile_days: 1}", "profiles_days"),
+        ("- a", "expected a mapping"), ("a: [", "kairos.yaml"), ("port: 70000\nn_shards: 0", "n_shards"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_file_is_named(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "kairos.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidInput) as failure:
+        load_settings(path, {})
+    assert failure.value.code == "bad_settings"
+    assert told in str(failure.value)
+
+
+def test_a_fault_in_the_environment_is_named() -> None:
+    with pytest.raises(InvalidInput, match="port: found 'x'"):
+        load_settings(None, {"KAIROS_PORT": "x"})
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_every_error_of_the_tree_has_a_status() -> None:
+    def tree(cls: type[KairosError]) -> list[type[KairosError]]:
+        return [cls, *(found for sub in cls.__subclasses__() for found in tree(sub))]
+
+    declared = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, KairosError)]
+    assert set(declared) <= STATUS.keys()
+    for cls in tree(KairosError):
+        assert any(base in STATUS for base in cls.__mro__)
+    for cls in declared:
+        assert status_of(cls("a_code", "a message")) == problem_of(cls("a_code", "a message")).status == STATUS[cls]
