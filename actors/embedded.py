@@ -95,7 +95,7 @@ class EmbeddedStore:
         if self._server is not None and self._socket is not None:
             process = psutil.Process(self._server.pid) if self._server.poll() is None else None
             await _end(process, self._socket)
-            self._server.poll()
+            await asyncio.to_thread(self._server.wait, END_WITHIN_S)
             remove_socket(self._socket, self._store_dir)
             self._record.unlink(missing_ok=True)
         self._server = self._socket = None
@@ -113,6 +113,7 @@ class EmbeddedStore:
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + ANSWER_WITHIN_S
         client = connect(self.url, max_connections=2)
+        loaded = 0.0
         try:
             while loop.time() < give_up_s:
                 if self.poll() is not None:
@@ -122,7 +123,9 @@ class EmbeddedStore:
                     return
                 except BusyLoadingError:
                     give_up_s = loop.time() + ANSWER_WITHIN_S
-                    await self._tell_progress(client)
+                    if (now_loaded := await self._share_loaded(client)) > loaded:  # each file starts from zero again
+                        loaded = now_loaded
+                        self._progress(loaded)
                 except (RedisError, OSError):
                     pass
                 await asyncio.sleep(LOOK_EVERY_S)
@@ -130,10 +133,11 @@ class EmbeddedStore:
             await client.aclose()
         raise Unavailable("store_failed", f"the embedded store does not answer: {log_tail(self._log)}")
 
-    async def _tell_progress(self, client: Redis) -> None:
+    async def _share_loaded(self, client: Redis) -> float:
         with suppress(RedisError, OSError, ValueError):
             facts = await client.info("persistence")
-            self._progress(float(facts.get("loading_loaded_perc", 0.0)) / 100)
+            return float(facts.get("loading_loaded_perc", 0.0)) / 100
+        return 0.0
 
     async def _end_leftover(self) -> None:
         """End the server of a killed run: the one on record, or one that answers on a socket in our directory."""
@@ -149,10 +153,11 @@ class EmbeddedStore:
 
 async def _end(process: psutil.Process | None, socket: Path) -> None:
     """SHUTDOWN over the socket, SIGTERM, SIGKILL: each only where the one before it has not ended the process."""
-    process = await _ask_to_shut_down(socket) or process
-    if process is None:
+    asked = await _ask_to_shut_down(socket)
+    process = asked or process
+    if process is None or (asked is not None and await _gone(process)):
         return
-    for insist in (lambda: None, process.terminate, process.kill):
+    for insist in (process.terminate, process.kill):
         with suppress(psutil.NoSuchProcess):
             insist()
         if await _gone(process):
