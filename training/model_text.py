@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,9 +12,20 @@ from numpy.typing import NDArray
 from engine.errors import InvalidInput
 
 _END: Final = b"end of trees"
-_OF_SPLITS: Final = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
+_OF_SPLITS: Final = ("split_feature", "decision_type", "left_child", "right_child")
 _OF_SPLITS_OPTIONAL: Final = ("split_gain", "internal_value", "internal_weight", "internal_count")
 _OF_LEAVES_OPTIONAL: Final = ("leaf_weight", "leaf_count")
+_HEAD: Final = frozenset({
+    "version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx", "objective", "feature_names",
+    "feature_infos", "tree_sizes", "monotone_constraints",
+})  # fmt: skip
+_TREE: Final = frozenset({
+    "Tree", "num_leaves", "num_cat", "threshold", "leaf_value", "cat_boundaries", "cat_threshold", "is_linear",
+    "shrinkage", *_OF_SPLITS, *_OF_SPLITS_OPTIONAL, *_OF_LEAVES_OPTIONAL,
+})  # fmt: skip
+# Trees are read in parallel inside the library, where a number it cannot read ends the process: so no leniency here.
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?|-?inf|-?nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +52,15 @@ def check_model_text(blob: bytes) -> Header:
     end = blob.find(_END)
     if end < 0:
         raise _broken("its end is missing")
-    head = _fields((head_text if separator else blob[:end]).decode("utf-8", "replace"))
+    head_text = (head_text if separator else blob[:end]).removeprefix(b"tree\n").replace(b"\naverage_output\n", b"\n")
+    head = _fields(head_text, "its head", _HEAD)
     header = _header(head)
-    start = len(head_text) + 1 if separator else end
+    start = blob.index(b"\nTree=0\n") + 1 if separator else end
     for index, size in enumerate(_whole(head.get("tree_sizes", ""), "tree_sizes").tolist()):
         tree = blob[start : start + size]
         if size <= 0 or not tree.startswith(b"Tree=%d\n" % index) or start + size > end:
             raise _broken(f"tree {index} is not where the head says")
-        _check_tree(_fields(tree.decode("utf-8", "replace")), index, len(header.feature_names))
+        _check_tree(_fields(tree, f"tree {index}", _TREE), index, len(header.feature_names))
         start += size
     if blob[start:end].strip() or (separator and not rest):
         raise _broken("there is more between its trees than the head says")
@@ -72,11 +85,11 @@ def _check_tree(tree: dict[str, str], index: int, n_features: int) -> None:
     if n_leaves < 1 or tree.get("is_linear", "0") != "0":
         raise _broken(where + "not a tree with constant leaves")
     _numbers(tree.get("leaf_value", ""), where + "leaf_value", n_leaves)
+    _numbers(tree.get("shrinkage", "1"), where + "shrinkage", 1)
     if n_splits == 0:
         return
     _numbers(tree.get("threshold", ""), where + "threshold", n_splits, finite=False)
-    features, _, kinds, left, right = (_whole(tree.get(name, ""), where + name, n_splits) if name != "threshold"
-                                       else np.empty(0, np.int64) for name in _OF_SPLITS)  # fmt: skip
+    features, kinds, left, right = (_whole(tree.get(name, ""), where + name, n_splits) for name in _OF_SPLITS)
     for name, length in (*((n, n_splits) for n in _OF_SPLITS_OPTIONAL), *((n, n_leaves) for n in _OF_LEAVES_OPTIONAL)):
         if name in tree:
             _numbers(tree[name], where + name, length, finite=False)
@@ -97,15 +110,22 @@ def _check_categories(tree: dict[str, str], where: str, kinds: NDArray[np.int64]
         return
     bounds = _whole(tree.get("cat_boundaries", ""), where + "cat_boundaries", n_sets + 1)
     bits = _whole(tree.get("cat_threshold", ""), where + "cat_threshold")
-    sets = np.array(tree["threshold"].split(), dtype=np.float64)[categorical]
+    sets = np.array(tree["threshold"].split(" "), dtype=np.float64)[categorical]
     if bounds[0] != 0 or (np.diff(bounds) < 0).any() or bounds[-1] != len(bits):
         raise _broken(where + "its sets of categories overlap")
     if not ((sets >= 0) & (sets < n_sets)).all():
         raise _broken(where + "it splits on a set of categories that it does not have")
 
 
-def _fields(text: str) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in text.split("\n") if "=" in line)
+def _fields(text: bytes, what: str, allowed: frozenset[str]) -> dict[str, str]:
+    """`key=value` lines, each key known and there once, and nothing else but blank lines at the end."""
+    fields: dict[str, str] = {}
+    for line in text.rstrip(b"\n").split(b"\n"):
+        key, separator, value = line.decode("utf-8", "replace").partition("=")
+        if not separator or key not in allowed or key in fields:
+            raise _broken(f"{what} has a line {line[:30]!r}")
+        fields[key] = value
+    return fields
 
 
 def _count(fields: dict[str, str], name: str, where: str = "") -> int:
@@ -116,22 +136,20 @@ def _count(fields: dict[str, str], name: str, where: str = "") -> int:
 
 
 def _whole(text: str, name: str, length: int | None = None) -> NDArray[np.int64]:
-    try:
-        values = np.array([int(part) for part in text.split()], dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        raise _broken(f"{name} holds something other than whole numbers") from error
-    if length is not None and len(values) != length:
-        raise _broken(f"{name} has {len(values)} entries, not {length}")
-    return values
+    parts = text.split(" ") if text else []
+    if not all(map(_WHOLE.fullmatch, parts)):
+        raise _broken(f"{name} holds something other than whole numbers")
+    if length is not None and len(parts) != length:
+        raise _broken(f"{name} has {len(parts)} entries, not {length}")
+    return np.array(parts, dtype=np.int64)
 
 
 def _numbers(text: str, name: str, length: int, *, finite: bool = True) -> None:
-    try:
-        values = np.array([float(part) for part in text.split()], dtype=np.float64)
-    except ValueError as error:
-        raise _broken(f"{name} holds something other than numbers") from error
-    if len(values) != length or (finite and not np.isfinite(values).all()):
-        raise _broken(f"{name} has {len(values)} entries, not {length} finite ones")
+    parts = text.split(" ") if text else []
+    if not all(map(_NUMBER.fullmatch, parts)):
+        raise _broken(f"{name} holds something other than numbers")
+    if len(parts) != length or (finite and not np.isfinite(np.array(parts, dtype=np.float64)).all()):
+        raise _broken(f"{name} has {len(parts)} entries, not {length} finite ones")
 
 
 def _broken(why: str) -> InvalidInput:
