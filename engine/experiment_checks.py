@@ -64,8 +64,8 @@ def _check_changed(
     for finding in inner.errors:
         if finding.loc[:2] != ("campaigns", campaign):
             continue
-        cause = next((p for p in changes if _touches(parse_path(p) or (), finding.loc[2:])), None)
-        at = (*loc, cause) if cause is not None else loc
+        cause = max(changes, key=lambda path: _shared(parse_path(path) or (), finding.loc[2:]))
+        at = (*loc, cause)
         inside = path_text(finding.loc[2:])
         code = "unknown_path" if finding.code == "unknown_key" else finding.code
         message = finding.message if inside == cause else f"{inside}: {finding.message}"
@@ -73,6 +73,7 @@ def _check_changed(
         findings.errors.append(Finding(path_text(at), code, message, *parts, at))
 
 
-def _touches(change: Loc, place: Loc) -> bool:
-    shorter = min(len(change), len(place))
-    return change[:shorter] == place[:shorter]
+def _shared(change: Loc, place: Loc) -> int:
+    """How many steps from the root two places have in common: the change nearest to a finding caused it."""
+    pairs = zip(change, place, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(change), len(place)))

@@ -120,14 +120,16 @@ def _check_expression(expression: str, loc: Loc, findings: Findings) -> None:
         verb = form[1] if form else text.partition("(")[0].strip()
         if verb not in FILTERS:
             findings.add(loc, "template_filter", one_of(FILTERS), found=text, near=nearest(verb, FILTERS))
-        elif form is None or (form.lastindex == 1) is (verb == "default") or not _suits(verb, form):
+        elif form is None or not _suits(verb, form):
             findings.add(loc, "template_filter", f"{verb} with {_ARGUMENT.get(verb, 'nothing')}", found=text)
 
 
 def _suits(verb: str, form: re.Match[str]) -> bool:
-    if verb == "default" or form.lastindex == 1:
-        return True
-    return verb == "round" and form[4] is not None and form[4].isdigit() and int(form[4]) <= 6
+    """Whether a filter has the argument it takes."""
+    given = form.lastindex != 1
+    if verb == "round" and given:
+        return form[4] is not None and form[4].isdigit() and int(form[4]) <= 6
+    return given == (verb == "default")
 
 
 def _any_braces(content: Any) -> bool:

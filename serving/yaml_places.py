@@ -25,6 +25,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - yaml's own name
 
 
+_COLLECTIONS: Final = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 _CORE: Final = (
     ("null", r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
@@ -100,6 +101,8 @@ class _Builder:
         if id(node) in self.open:
             self.findings.add(loc, "alias_cycle", "an alias to something outside itself", found="itself")
             return None
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            self.findings.add(loc, "unknown_tag", "plain YAML without tags", found=node.tag)
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
