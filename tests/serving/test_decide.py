@@ -199,3 +199,11 @@ async def test_a_decision_is_read_and_replayed(house: House) -> None:
 
 async def test_an_unknown_decision_is_404_and_an_expired_one_410(house: House) -> None:
     assert is_problem(await house.get("/v1/decisions/d_1_1_1_0"), 404, "unknown_decision")
+
+
+async def test_a_signal_that_only_the_shard_refuses_is_told_at_its_place_in_the_request(house: House) -> None:
+    decided = house.asks._decide("anon:a-1", {"placement": "home", "base": [], "limit": 1, "signals": []})
+    told = {"accepted": 0, "duplicates": 0, "rejected": [{"index": 0, "code": "too_late", "message": "no"}]}
+    house.asks.replies["decide"] = {"decision": {**decided["decision"], "signals": told}, "status": 200}
+    body = (await house.post("/v1/decide", {**ASK, "signals": [{"event": ""}, {"event": "Clicked"}]})).json()
+    assert [(r["index"], r["code"]) for r in body["signals"]["rejected"]] == [(0, "bad_event_name"), (1, "too_late")]
