@@ -40,6 +40,7 @@ class Probe:
         self._client, self._tally, self._placement, self._name = client, tally, placement, name
         self._n_visitors = 0
         self._n_events = 0
+        self._stamp_ms = 0
 
     async def run(self, n_rounds: int | None = None) -> None:
         """One round of all classes every half second, until cancelled."""
@@ -88,9 +89,10 @@ class Probe:
 
     def _track(self, visitor: str, event: str, properties: dict[str, Any]) -> dict[str, Any]:
         self._n_events += 1
+        self._stamp_ms = max(self._stamp_ms + 1, int(time.time() * 1000))
         return {
             "type": "track", "event": event, "anonymousId": visitor, "properties": properties,
-            "messageId": f"{self._name}-probe-event-{self._n_events}",
+            "messageId": f"{self._name}-probe-event-{self._n_events}", "timestamp": self._stamp_ms,
         }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -96,9 +97,11 @@ class Teller:
         raise StoryFailed("all_held_out", f"{MAX_TRIES} visitors in a row are in the holdout: is its share 1?")
 
     async def _send(self, visitor: str, chapter: int, signals: list[tuple[str, dict[str, Any]]]) -> None:
+        now_ms = int(time.time() * 1000)
         batch = [
             {
                 "type": "track", "event": event, "anonymousId": visitor, "messageId": f"{visitor}-{chapter}-{n}",
+                "timestamp": now_ms + 10 * chapter + n,
                 "properties": {**properties, "url": _URL}, "context": _PHONE,
             }
             for n, (event, properties) in enumerate(signals)
