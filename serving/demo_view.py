@@ -40,9 +40,9 @@ def figures(tally: Tally) -> Iterator[tuple[str, str]]:
         yield f"{name} signal", f"{_times(seen)}, budget {budget_ms:.0f} ms{_verdict(seen, budget_ms)}"
     shed = f", {tally.n_shed:,} turned away: too many" if tally.n_shed else ""
     yield "visitors", f"{tally.n_present:,} present{shed}"
-    yield "segments", ", ".join(f"{name} {n}" for name, n in tally.segments()) or "none entered yet"
+    yield "segments", ", ".join(f"{name} {n}" for name, n in tally.segments()) or "nobody is in one now"
     yield "offers shown", ", ".join(f"{name} {n}" for name, n in tally.offers.most_common()) or "none yet"
-    yield "carts paid for", f"with offers {tally.treated.text}; holdout {tally.held_out.text}"
+    yield "carts paid for", f"offers possible: {tally.treated.text}; holdout: {tally.held_out.text}"
     yield "", SIMULATED
     yield "model", tally.model
     if tally.degraded:

@@ -13,6 +13,8 @@ from engine.findings import nearest, shown
 from serving.mapping import LogFormat, ReplayMap
 from serving.yaml_places import Document, read_yaml
 
+MAX_LISTED = 200
+
 
 class MapInvalid(InvalidInput):
     """A map with mistakes; `lines` has one sentence for each, with file, line and path."""
@@ -76,10 +78,15 @@ def check_columns(mapping: ReplayMap, columns: list[str], text: str, name: str) 
             near = f" (did you mean {hint}?)" if hint else ""
             wrong.append(
                 f"{name}:{document.line_of(place)}: {'.'.join(place)}: found {shown(column)}, "
-                f"expected a column of the file: {', '.join(columns)}{near}"
+                f"expected a column of the file: {_listed(columns)}{near}"
             )
     if wrong:
         raise MapInvalid(wrong)
+
+
+def _listed(columns: list[str]) -> str:
+    text = ", ".join(column[:40] for column in columns)
+    return text if len(text) <= MAX_LISTED else text[:MAX_LISTED] + "…"
 
 
 def _sentence(name: str, document: Document, error: Any) -> str:

@@ -24,6 +24,8 @@ MAX_BATCH_EVENTS: Final = 250
 QUEUE_EVENTS: Final = 1000
 RETRY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 PATIENCE_S: Final = 60.0
+FIRST_PATIENCE_S: Final = 5.0
+"""For a server that has never answered: the address may simply be wrong."""
 MAX_RETRY_AFTER_S: Final = 30.0
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -102,6 +104,7 @@ class Replay:
         self._path = "/v1/batch?backfill=true" if backfill else "/v1/batch"
         self._sleep, self._clock, self._on_malformed = sleep, clock, on_malformed
         self._queues = [asyncio.Queue[Mapped | None](maxsize=QUEUE_EVENTS) for _ in range(lanes)]
+        self._answered = False
         self.summary = Summary()
 
     async def run(self, events: Iterable[Mapped | Malformed]) -> Summary:
@@ -189,13 +192,14 @@ class Replay:
             pause = RETRY_S[min(attempt, len(RETRY_S) - 1)]
             try:
                 response = await self._client.post(self._path, content=body, headers=headers)
+                self._answered = True
                 if response.status_code not in (429, 502, 503, 504):
                     return response
                 reason = f"HTTP {response.status_code}"
                 pause = max(pause, _retry_after_s(response))
             except httpx.TransportError as error:
                 reason = str(error) or type(error).__name__
-            if waited >= PATIENCE_S:
+            if waited >= (PATIENCE_S if self._answered else FIRST_PATIENCE_S):
                 raise Unavailable("no_answer", f"{self._client.base_url}: no answer for {waited:.0f} s: {reason}")
             self.summary.n_retries += 1
             attempt, waited = attempt + 1, waited + pause

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from engine.errors import KairosError
 from serving.demo import FAST, DemoOptions, run_demo
 
 
@@ -29,16 +28,13 @@ def demo(
     shards: Annotated[int, typer.Option(min=1, help="Shard actors of the Kairos that is started.")] = 2,
 ) -> None:
     """Watch Kairos at work: one visitor's story, then live figures, until Ctrl-C. Nobody in it is real."""
-    console, problems = Console(), Console(stderr=True, highlight=False)
+    console = Console()
     try:
         with _system(url, port, data_dir, shards) as base_url:
             # The time tells runs apart, so that a second demo on the same data has visitors of its own.
             run = f"sim{seed}-{int(time.time()):x}"
             options = DemoOptions(base_url, key, rate, seed, FAST if fast else 1.0, seconds, run)
             asyncio.run(run_demo(options, console))
-    except KairosError as error:
-        problems.print(f"error: {error.message}", markup=False)
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         console.print("stopped")
 
@@ -48,9 +44,9 @@ def _system(url: str | None, port: int, data_dir: Path, shards: int) -> Iterator
     if url is not None:
         yield url.rstrip("/")
         return
-    from serving.up import start_system
+    from serving.up import UpOptions, start_system
 
-    system = start_system(port=port, data_dir=data_dir, n_shards=shards)
+    system = start_system(UpOptions(port=port, data_dir=data_dir, n_shards=shards))
     try:
         yield system.base_url
     finally:

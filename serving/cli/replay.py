@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from engine.errors import InvalidInput, KairosError
+from engine.errors import InvalidInput
 from serving.map_files import check_columns, load_map
 from serving.mapped import EventMapper, Mapped
 from serving.mapping import CsvFormat
@@ -46,18 +46,12 @@ def replay(
     """Send a file of events to /v1/batch. Running it again changes nothing: the same rows have the same ids."""
     problems = Console(stderr=True, highlight=False)
     if backfill and speed is not None:
-        problems.print("error: --backfill keeps the times of the file, --speed replaces them: give one of them")
-        raise typer.Exit(2)
+        raise InvalidInput(
+            "two_times", "--backfill keeps the times of the file, --speed replaces them: give one of them"
+        )
     began = time.monotonic()
     try:
         summary = asyncio.run(_replay(file, map, _Target(url, key, Pace(speed), backfill, limit), problems))
-    except InvalidInput as error:
-        for line in error.message.splitlines():
-            problems.print(f"error: {line}", markup=False)
-        raise typer.Exit(2) from None
-    except KairosError as error:
-        problems.print(f"error: {error.message}", markup=False)
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         problems.print("stopped; run it again to go on: what has arrived counts once")
         raise typer.Exit(130) from None
