@@ -1,0 +1,122 @@
+"""Where shards run: Ray actors, or threads of this process as their twin. The one file of `actors` that knows Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import ray
+
+from actors.hosting import HostOptions, ShardHost
+from actors.stores import Stores
+from actors.valkey import valkey_stores
+
+NAMESPACE: Final = "kairos"
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 15.0
+
+
+class Runtime(Protocol):
+    """Creates, places and names shards, and says where they are. Failures are for the runtime to mend by restarts."""
+
+    async def start_shards(self, options: list[HostOptions]) -> list[str]:
+        """Start the shards side by side; returns their addresses, in order."""
+        ...
+
+    async def describe(self) -> list[dict[str, Any]]:
+        """What each shard that answers tells of itself."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop every shard, each saving what is dirty."""
+        ...
+
+
+class LocalRuntime:
+    """Shards as threads of this process: the same code and the same streams, without Ray."""
+
+    def __init__(self, open_stores: Callable[[str], Stores] = valkey_stores) -> None:
+        self._open_stores = open_stores
+        self.hosts: list[ShardHost] = []
+
+    async def start_shards(self, options: list[HostOptions]) -> list[str]:
+        self.hosts = [ShardHost(one, self._open_stores) for one in options]
+        return list(await asyncio.gather(*(asyncio.to_thread(host.start) for host in self.hosts)))
+
+    async def describe(self) -> list[dict[str, Any]]:
+        return [host.describe() for host in self.hosts]
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(asyncio.to_thread(host.stop) for host in self.hosts))
+        self.hosts = []
+
+
+class ShardActor:
+    """A shard as a Ray actor. Ray runs the constructor again after a death, and with it the recovery."""
+
+    def __init__(self, options: HostOptions) -> None:
+        # A Ray actor knows its node only at run time.
+        host = options.listen_host or str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+        self._host = ShardHost(HostOptions(options.index, options.redis_url, host, options.settings))
+        self._address = self._host.start()
+
+    def address(self) -> str:
+        """Where it listens."""
+        return self._address
+
+    def describe(self) -> dict[str, Any]:
+        """Its own account of itself."""
+        return self._host.describe()
+
+    def stop(self) -> None:
+        """Save and stop listening; the process stays until it is killed."""
+        self._host.stop()
+
+
+class RayRuntime:
+    """Shards as named, detached Ray actors that restart for ever, spread over the nodes.
+
+    An empty `listen_host` in the options means the address of whatever node the shard is placed on.
+    """
+
+    def __init__(self) -> None:
+        self._actors: list[Any] = []
+
+    async def start_shards(self, options: list[HostOptions]) -> list[str]:
+        actor = ray.remote(ShardActor)
+        self._actors = [
+            actor.options(
+                name=f"shard-{one.index}",
+                namespace=NAMESPACE,
+                lifetime="detached",
+                get_if_exists=True,
+                num_cpus=0,
+                max_restarts=-1,
+                max_task_retries=0,
+                max_pending_calls=100,
+                scheduling_strategy="SPREAD",
+            ).remote(one)
+            for one in options
+        ]
+        refs = [one.address.remote() for one in self._actors]
+        return [str(address) for address in await asyncio.gather(*refs)]
+
+    async def describe(self) -> list[dict[str, Any]]:
+        found = await asyncio.gather(*(one.describe.remote() for one in self._actors), return_exceptions=True)
+        return [one for one in found if isinstance(one, dict)]
+
+    async def stop(self) -> None:
+        stopping = [asyncio.ensure_future(_quietly(one.stop.remote())) for one in self._actors]
+        if stopping:
+            await asyncio.wait(stopping, timeout=STOP_TIMEOUT_S)
+        for one in self._actors:
+            ray.kill(one, no_restart=True)
+        self._actors = []
+
+
+async def _quietly(ref: Any) -> None:
+    try:
+        await ref
+    except ray.exceptions.RayError:
+        return

@@ -1,0 +1,97 @@
+"""An ingress replica: the HTTP application with its own streams to the shards, opened when it starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from actors.hosting import epoch_ms
+from actors.publishing import Publisher
+from actors.router import Router
+from actors.stores import Stores
+from actors.valkey import valkey_stores
+from serving.app import build_app
+from serving.keys import KeyRing
+from serving.published import PublishedWorlds
+from serving.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class IngressOptions:
+    """What a replica needs: the settings, the store's address, and what is weak about the store, if anything."""
+
+    settings: Settings
+    redis_url: str
+    weaknesses: tuple[str, ...] = ()
+
+
+class Ingress:
+    """An ASGI application that opens its store and streams at the lifespan's start and closes them at its end."""
+
+    def __init__(self, options: IngressOptions) -> None:
+        self._options = options
+        self._app: ASGIApp | None = None
+        self._stores: Stores | None = None
+        self._router: Router | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        if self._app is None:
+            await self.start()
+        assert self._app is not None
+        await self._app(scope, receive, send)
+
+    async def start(self) -> None:
+        """Open the store, read the secrets, build the application."""
+        options = self._options
+        self._stores = stores = valkey_stores(options.redis_url)
+        self._router = router = Router(stores.table)
+        publisher = Publisher(stores.versions, stores.table, router, epoch_ms)
+        self._app = build_app(
+            router,
+            PublishedWorlds(stores.versions, publisher),
+            options.settings,
+            KeyRing.load(options.settings, os.environ),
+            clock=epoch_ms,
+            message_key=await stores.table.secret("messages"),
+            readiness=self._readiness,
+        )
+
+    async def stop(self) -> None:
+        """Close the streams and the store."""
+        if self._router is not None:
+            await self._router.close()
+        if self._stores is not None:
+            await self._stores.close()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _readiness(self) -> dict[str, Any]:
+        """Ready when every shard answers; with the store's weaknesses by name where it was allowed to have any."""
+        assert self._stores is not None
+        assert self._router is not None
+        state = await self._stores.table.read()
+        one_each = {owner: p for p, owner in enumerate(state.owners)}
+        shards = {}
+        for owner, partition in sorted(one_each.items()):
+            reply = await self._router.ask_partition(partition, "stats", {}, timeout_s=2.0)
+            shards[str(owner)] = "unavailable" not in reply
+        told: dict[str, Any] = {"ready": all(shards.values()), "shards": shards}
+        if self._options.weaknesses:
+            told["store"] = {"durable": False, "weaknesses": list(self._options.weaknesses)}
+        return told

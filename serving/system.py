@@ -1,0 +1,273 @@
+"""The whole of Kairos on this machine, started in order and stopped in reverse: store, Ray, shards, ingress."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import httpx
+
+from actors.embedded import EmbeddedStore
+from actors.hosting import HostOptions, epoch_ms
+from actors.publishing import Publisher
+from actors.shard import ShardSettings
+from actors.stores import Stores
+from actors.supervisor import Supervisor
+from actors.valkey import probe_durability, valkey_stores
+from actors.valkey_client import connect
+from engine.errors import Conflict, InvalidInput, KairosError, Unavailable
+from serving.keys import KeyRing
+from serving.processes import RunRecord, port_holder
+from serving.published import ensure_book
+from serving.settings import Settings, load_settings
+
+READY_WITHIN_S: Final = 90.0
+N_WARM_UP: Final = 20
+SAMPLE: Final = "cart_recovery.yaml"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `kairos up` was asked for; None means: as the settings say."""
+
+    port: int | None = None
+    host: str | None = None
+    data_dir: Path | None = None
+    n_shards: int | None = None
+    n_ingress: int = 1
+    redis_url: str | None = None
+    book: Path | None = None
+    allow_weak_store: bool = False
+    dashboard: bool = False
+    settings: Path | None = None
+    keys: Path | None = None
+    environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def resolved(self) -> Settings:
+        """The settings with these options on top.
+
+        Raises:
+            InvalidInput: `bad_settings`, `keys_required`, `bad_keys`.
+        """
+        settings = load_settings(
+            self.settings, self.environ, port=self.port, host=self.host, data_dir=self.data_dir,
+            n_shards=self.n_shards, redis_url=self.redis_url, keys_file=self.keys,
+            store_durability="any" if self.allow_weak_store else None,
+        )  # fmt: skip
+        KeyRing.load(settings, self.environ).check_bind(settings)
+        return settings
+
+
+class System:
+    """Verbs: start, watch, stop. `say` hears each step as it begins."""
+
+    def __init__(self, options: UpOptions, say: Say) -> None:
+        self._options, self._say = options, say
+        self.settings = options.resolved()
+        self._data_dir = self.settings.data_dir.absolute()
+        name = blake2b(str(self._data_dir).encode(), digest_size=5).hexdigest()
+        # Sockets need short paths, which a data directory may not have.
+        self._run_dir = Path(tempfile.gettempdir()) / f"kairos-{name}"
+        self._record = RunRecord(self._data_dir, self._run_dir)
+        self._store: EmbeddedStore | None = None
+        self._stores: Stores | None = None
+        self._runtime: Any = None
+        self._deployment: ModuleType | None = None
+        self._weaknesses: tuple[str, ...] = ()
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=5.0, trust_env=False)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        host = self.settings.host
+        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', 'localhost') else host}:{self.settings.port}"
+
+    async def start(self) -> None:
+        """Start everything; returns when a request has really been answered.
+
+        Raises:
+            KairosError: what is wrong and how to mend it. What had been started is stopped again.
+        """
+        try:
+            self._prepare()
+            ray_ready = asyncio.create_task(asyncio.to_thread(self._import_ray))
+            await self._open_store()
+            await ray_ready
+            await self._start_actors()
+            await self._answers()
+            self._record.note(self.settings.port)
+        except BaseException as failure:
+            await self.stop()
+            if isinstance(failure, KairosError) or not isinstance(failure, Exception):
+                raise
+            last = str(failure).strip().splitlines()[-1:] or [type(failure).__name__]
+            raise Unavailable("start_failed", f"{last[0]} (Ray's logs are in {self._run_dir / 'ray'})") from failure
+
+    def _prepare(self) -> None:
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._run_dir.mkdir(mode=0o700, exist_ok=True)
+        ended = self._record.end_leftovers()
+        if ended:
+            self._say(f"ended {len(ended)} processes that a killed run had left: {', '.join(sorted(set(ended)))}")
+        host, port = self.settings.host, self.settings.port
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((host, port))
+            except OSError:
+                who = port_holder(host, port) or "another program"
+                raise Conflict(
+                    "port_in_use", f"port {port} is held by {who}; end it, or choose another with --port"
+                ) from None
+
+    def _import_ray(self) -> None:
+        """Set what Ray reads at import, then import it: three seconds that the store can use."""
+        environment = os.environ
+        token = self._data_dir / "ray.token"
+        if "RAY_AUTH_TOKEN" not in environment and "RAY_AUTH_TOKEN_PATH" not in environment:
+            if not token.exists():
+                token.touch(mode=0o600)
+                token.write_text(secrets.token_hex(32), encoding="utf-8")
+            environment["RAY_AUTH_TOKEN_PATH"] = str(token)
+        from serving.ray_environment import haproxy_binary, serve_environment
+
+        binary = haproxy_binary()
+        if binary is None:
+            self._say("no HAProxy binary for this platform: Serve's slower Python proxy is used")
+        for name, value in serve_environment(self._run_dir, binary).items():
+            environment.setdefault(name, value)
+        from serving import deployment
+
+        self._deployment = deployment
+
+    async def _open_store(self) -> None:
+        settings = self.settings
+        url = settings.redis_url
+        if url is None:
+            self._say("starting the embedded store")
+            self._store = EmbeddedStore(
+                self._data_dir, progress=lambda share: self._say(f"loading the store: {share:.0%}")
+            )
+            await self._store.start()
+            url = self._store.url
+        await self._check_durability(url)
+        self._url = url
+        self._stores = stores = valkey_stores(url)
+        self._say("reading the partition table and the campaign book")
+        await Supervisor(stores.table).assign(settings.n_partitions, settings.n_shards)
+        await self._publish_book(Publisher(stores.versions, stores.table, None, epoch_ms))
+
+    async def _check_durability(self, url: str) -> None:
+        client = connect(url, max_connections=2)
+        try:
+            problems = await probe_durability(client)
+        finally:
+            await client.aclose()
+        if problems and self.settings.store_durability == "required":
+            raise InvalidInput(
+                "weak_store",
+                "the store may lose what was acknowledged: "
+                + "; ".join(problems)
+                + ". Change its configuration, or start with --allow-weak-store",
+            )
+        self._weaknesses = tuple(problems)
+
+    async def _publish_book(self, publisher: Publisher) -> None:
+        book = self._options.book
+        if book is not None:
+            from serving.books import read_book_file
+
+            read = await asyncio.to_thread(read_book_file, book)
+            await publisher.publish_book(read.book, await asyncio.to_thread(book.read_text, "utf-8"))
+            return
+        source = files("serving").joinpath("samples", SAMPLE).read_text("utf-8")
+        await ensure_book(publisher, source, SAMPLE)
+
+    async def _start_actors(self) -> None:
+        deployment, options, settings = self._deployment, self._options, self.settings
+        assert deployment is not None
+        from actors.runtime import RayRuntime
+        from serving.ingress import IngressOptions
+
+        address = options.environ.get("RAY_ADDRESS")
+        self._say("joining Ray" if address else "starting Ray")
+        await asyncio.to_thread(deployment.start_ray, address, self._run_dir / "ray", options.dashboard)
+        self._record.note(settings.port)
+        self._runtime = RayRuntime()
+        self._say(f"starting {settings.n_shards} shards and {options.n_ingress} ingress behind Ray Serve")
+        shard_settings = ShardSettings(
+            expire_after_ms=int(settings.retention.profiles_days * 24 * 3600 * 1000),
+            rates=tuple(sorted(settings.rates.items())),
+        )
+        # Shards listen on loopback while there is one machine, else on their node's own address.
+        listen = "" if address else "127.0.0.1"
+        hosts = [HostOptions(i, self._url, listen, shard_settings) for i in range(settings.n_shards)]
+        shards = asyncio.create_task(self._runtime.start_shards(hosts))
+        try:
+            await asyncio.to_thread(deployment.start_serve, settings.host, settings.port)
+            ingress = IngressOptions(settings, self._url, self._weaknesses)
+            await asyncio.to_thread(deployment.run_ingress, ingress, options.n_ingress)
+        finally:
+            await shards
+        self._record.note(settings.port)
+
+    async def _answers(self) -> None:
+        """Wait until every shard answers through HTTP, then ask for scores that leave no trace until it is warm."""
+        self._say("waiting for the first answer")
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + READY_WITHIN_S
+        last = "nobody answers"
+        while loop.time() < give_up_s:
+            with suppress(httpx.HTTPError):
+                reply = await self._http.get("/readyz")
+                if reply.status_code == 200:
+                    break
+                last = reply.text[:200]
+            await asyncio.sleep(0.05)
+        else:
+            raise Unavailable("not_ready", f"{self.url} is not ready after {READY_WITHIN_S:.0f} s: {last}")
+        for i in range(N_WARM_UP):
+            with suppress(httpx.HTTPError):
+                await self._http.post("/v1/score", json={"anonymousId": f"kairos-warm-up-{i}"})
+
+    async def watch(self) -> None:
+        """Keep the record of processes fresh and the embedded store alive, until cancelled."""
+        while True:
+            await asyncio.sleep(2.0)
+            await asyncio.to_thread(self._record.note, self.settings.port)
+            if self._store is not None and self._store.poll() is not None:
+                self._say("the embedded store ended; starting it again")
+                with suppress(KairosError):
+                    await self._store.start()
+
+    async def stop(self) -> None:
+        """Stop in reverse order; nothing of this run is left."""
+        deployment = self._deployment
+        if deployment is not None:
+            with suppress(Exception):
+                await asyncio.wait_for(asyncio.to_thread(deployment.stop_serve), 15.0)
+            if self._runtime is not None:
+                with suppress(Exception):
+                    await self._runtime.stop()
+            with suppress(Exception):
+                await asyncio.wait_for(asyncio.to_thread(deployment.stop_ray), 15.0)
+        if self._stores is not None:
+            await self._stores.close()
+        if self._store is not None:
+            await self._store.stop()
+        await self._http.aclose()
+        if self._data_dir.exists():
+            await asyncio.to_thread(self._record.close)
