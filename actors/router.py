@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 import orjson
 
@@ -52,6 +53,7 @@ class Router:
         self._state: TableState | None = None
         self._secret = b""
         self._streams: dict[str, Stream] = {}
+        self._retired: WeakSet[Stream] = WeakSet()
         self._refreshing: asyncio.Task[None] | None = None
         self._next_refresh_s = 0.0
         self.n_refreshes = 0
@@ -148,7 +150,9 @@ class Router:
             self._refreshing = None
         current = set(self._state.addresses.values())
         for address in self._streams.keys() - current:
-            self._streams.pop(address).retire()
+            retired = self._streams.pop(address)
+            self._retired.add(retired)
+            retired.retire()
 
     async def close(self) -> None:
         """End every stream; what is in flight fails."""
@@ -156,6 +160,6 @@ class Router:
             self._refreshing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._refreshing
-        for stream in list(self._streams.values()):
+        for stream in [*self._streams.values(), *self._retired]:
             await stream.close()
         self._streams.clear()

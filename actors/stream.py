@@ -67,6 +67,7 @@ class StreamServer:
         self.max_connections = max_connections
         self.paused = False
         self.connections: set[_Connection] = set()
+        self.address = ""
         self._host, self._port = host, port
         self._server: asyncio.Server | None = None
 
@@ -75,7 +76,8 @@ class StreamServer:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self, loop), self._host, self._port, backlog=512)
         host, port = self._server.sockets[0].getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return self.address
 
     async def stop(self) -> None:
         """Take no more; what has been answered is still sent, what has not is lost to its asker."""
@@ -115,12 +117,12 @@ class _Connection(asyncio.Protocol):
         self._server, self._loop = server, loop
         self._reader = FrameReader(NONCE_BYTES + PROOF_BYTES)
         self._nonce = secrets.token_bytes(NONCE_BYTES)
-        self._let_in = self._reading = self._choked = False
+        self._let_in = self.reading = self._choked = False
         self.gone: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport, self._writer, self._reading = transport, FrameWriter(self._loop, transport), True
+        self._transport, self._writer, self.reading = transport, FrameWriter(self._loop, transport), True
         server = self._server
         if len(server.connections) >= server.max_connections:
             transport.abort()
@@ -188,9 +190,9 @@ class _Connection(asyncio.Protocol):
     def read_or_not(self) -> None:
         """Read only while the shard can take more and this asker takes its answers."""
         wanted = not (self._let_in and (self._server.paused or self._choked))
-        if wanted == self._reading or self._transport.is_closing():
+        if wanted == self.reading or self._transport.is_closing():
             return
-        self._reading = wanted
+        self.reading = wanted
         if wanted:
             self._transport.resume_reading()
         else:

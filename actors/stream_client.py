@@ -51,6 +51,7 @@ class StreamClient:
         self._attempt: asyncio.Future[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._retired = False
+        self._up = asyncio.Event()
         self._trouble = "no attempt yet"
 
     @property
@@ -60,6 +61,18 @@ class StreamClient:
     @property
     def n_in_flight(self) -> int:
         return len(self._in_flight)
+
+    async def ready(self, timeout_s: float) -> None:
+        """Wait until there is a connection, through as many attempts as it takes.
+
+        Raises:
+            engine.errors.Unavailable: `not_connected`.
+        """
+        self._begin(asyncio.get_running_loop())
+        try:
+            await asyncio.wait_for(self._up.wait(), timeout_s)
+        except TimeoutError:
+            raise Unavailable(NOT_CONNECTED, f"no stream to {self.address}: {self._trouble}") from None
 
     async def request(self, payload: bytes, timeout_s: float) -> bytes:
         """Ask, and wait for the answer to it.
@@ -91,8 +104,7 @@ class StreamClient:
         finally:
             timer.cancel()
             self._in_flight.pop(correlation, None)
-            if self._retired and not self._in_flight:
-                connection.close()
+            self._close_if_retired(connection)
         if not reply:
             raise TooLarge("frame_too_large", "the answer is over-long")
         return reply
@@ -103,14 +115,15 @@ class StreamClient:
 
     async def _wait_for_connection(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         """Wait for the attempt that is under way; between attempts do not wait at all."""
-        if self._retired:
-            return
-        if self._keeping is None:
-            self._attempt = loop.create_future()
-            self._keeping = loop.create_task(self._keep())
+        self._begin(loop)
         if self._attempt is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._attempt), timeout_s)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._keeping is None and not self._retired:
+            self._attempt = loop.create_future()
+            self._keeping = loop.create_task(self._keep())
 
     async def _keep(self) -> None:
         """Connect, live until the connection ends, pause, and again; a longer pause after each failure."""
@@ -129,9 +142,11 @@ class StreamClient:
             if connection is not None:
                 self._connection = connection
                 self.n_connects += 1
+                self._up.set()
             attempt.set_result(None)
             if connection is not None:
                 pause_s = FIRST_PAUSE_S
+                self._close_if_retired(connection)
                 await connection.lost
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -158,6 +173,7 @@ class StreamClient:
         if connection is not self._connection:
             return
         self._connection = None
+        self._up.clear()
         self._trouble = "connection lost"
         for answer in self._in_flight.values():
             if not answer.done():
@@ -166,8 +182,12 @@ class StreamClient:
     def retire(self) -> None:
         """Take no new requests; close when the last answer is in."""
         self._retired = True
-        if not self._in_flight and self._connection is not None:
-            self._connection.close()
+        if self._connection is not None:
+            self._close_if_retired(self._connection)
+
+    def _close_if_retired(self, connection: _Connection) -> None:
+        if self._retired and not self._in_flight:
+            connection.close()
 
     async def close(self) -> None:
         """End the stream; what is in flight fails with `connection_lost`."""

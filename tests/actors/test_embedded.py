@@ -263,7 +263,7 @@ async def test_loading_a_log_is_waited_for_and_told(directory: Path) -> None:
     await store.stop()
     slow = directory / "slow-valkey"
     slow.write_text(
-        f'#!/bin/sh\nexec "{find_server()}" "$1" --key-load-delay 2000 --loading-process-events-interval-bytes 1024\n'
+        f'#!/bin/sh\nexec "{find_server()}" "$1" --key-load-delay 6000 --loading-process-events-interval-bytes 1024\n'
     )
     slow.chmod(0o700)
     shares: list[float] = []
