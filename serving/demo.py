@@ -58,8 +58,9 @@ async def run_demo(options: DemoOptions, console: Console, transport: httpx.Asyn
             say(line)
         say("")
         await _drive(client, options, tally, console, footer)
-    for line in plain(tally):
-        say(line)
+    if not console.is_terminal:
+        for line in plain(tally):
+            say(line)
     return tally
 
 

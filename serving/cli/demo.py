@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,31 +23,60 @@ def demo(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End by itself after so long.")] = None,
     url: Annotated[str | None, typer.Option(help="Drive this running Kairos instead of starting one.")] = None,
     key: Annotated[str | None, typer.Option(envvar="KAIROS_KEY", help="A key with write and decide.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the Kairos that is started.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the Kairos that is started.")] = 8000,
     data_dir: Annotated[Path, typer.Option(help="Where it keeps its data.")] = Path(".kairos"),
-    shards: Annotated[int, typer.Option(min=1, help="Shard actors of the Kairos that is started.")] = 2,
+    shards: Annotated[int, typer.Option(min=1, max=1024, help="Shard actors of the Kairos that is started.")] = 2,
 ) -> None:
     """Watch Kairos at work: one visitor's story, then live figures, until Ctrl-C. Nobody in it is real."""
     console = Console()
-    try:
-        with _system(url, port, data_dir, shards) as base_url:
-            # The time tells runs apart, so that a second demo on the same data has visitors of its own.
-            run = f"sim{seed}-{int(time.time()):x}"
-            options = DemoOptions(base_url, key, rate, seed, FAST if fast else 1.0, seconds, run)
-            asyncio.run(run_demo(options, console))
-    except KeyboardInterrupt:
-        console.print("stopped")
+    # The time tells runs apart, so that a second demo on the same data has visitors of its own.
+    run = f"sim{seed}-{int(time.time()):x}"
 
+    async def drive(base_url: str) -> None:
+        await run_demo(DemoOptions(base_url, key, rate, seed, FAST if fast else 1.0, seconds, run), console)
 
-@contextmanager
-def _system(url: str | None, port: int, data_dir: Path, shards: int) -> Iterator[str]:
     if url is not None:
-        yield url.rstrip("/")
-        return
-    from serving.up import UpOptions, start_system
+        asyncio.run(_until_interrupted(drive(url.rstrip("/"))))
+    else:
+        asyncio.run(_with_system(drive, port, data_dir, shards))
 
-    system = start_system(UpOptions(port=port, data_dir=data_dir, n_shards=shards))
+
+async def _with_system(
+    drive: Callable[[str], Coroutine[Any, Any, None]], port: int, data_dir: Path, shards: int
+) -> None:
+    from serving.system import System, UpOptions
+
+    system = System(UpOptions(port=port, data_dir=data_dir, n_shards=shards), lambda line: typer.echo(line, err=True))
+    began = time.monotonic()
+    if not await _until_interrupted(system.start()):
+        return
+    watching = asyncio.create_task(system.watch())
     try:
-        yield system.base_url
+        typer.echo(f"ready {system.url} after {time.monotonic() - began:.0f} s")
+        await _until_interrupted(drive(system.url))
     finally:
-        system.stop()
+        watching.cancel()
+        typer.echo("stopping", err=True)
+        await system.stop()
+
+
+async def _until_interrupted(work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work until it is done or Ctrl-C comes, which is how a demo usually ends; True where it was done."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    interrupted = asyncio.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, interrupted.set)
+    waiting = asyncio.create_task(interrupted.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return False
+    finally:
+        waiting.cancel()
+        for number in numbers:
+            loop.remove_signal_handler(number)
