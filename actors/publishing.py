@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import orjson
@@ -21,7 +21,7 @@ class Tells(Protocol):
     """How the owner of a partition is asked: the router."""
 
     async def ask_partition(
-        self, partition: int, op: str, payload: Mapping[str, Any], *, timeout_s: float
+        self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float
     ) -> dict[str, Any]: ...
 
 

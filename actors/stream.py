@@ -8,6 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from actors.frames import (
     MAX_FRAME_BYTES,
@@ -121,7 +122,8 @@ class _Connection(asyncio.Protocol):
         self.gone: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports are none of asyncio's classes, but do what they do.
+        transport = cast(asyncio.Transport, transport)
         self._transport, self._writer, self.reading = transport, FrameWriter(self._loop, transport), True
         server = self._server
         if len(server.connections) >= server.max_connections:

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import secrets
 from contextlib import suppress
+from typing import cast
 
 from actors.frames import (
     MAX_FRAME_BYTES,
@@ -220,7 +221,8 @@ class _Connection(asyncio.Protocol):
         self.lost: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports are none of asyncio's classes, but do what they do.
+        transport = cast(asyncio.Transport, transport)
         self.transport, self.writer = transport, FrameWriter(self._loop, transport)
         tune(transport)
 

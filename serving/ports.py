@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-Payload = Mapping[str, Any]
+Payload = dict[str, Any]
 Answer = dict[str, Any]
 Clock = Callable[[], int]
 """The time in epoch milliseconds."""

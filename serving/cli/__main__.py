@@ -1,0 +1,7 @@
+"""`python -m serving.cli`: the command line without its script."""
+
+import sys
+
+from serving.cli import main
+
+sys.exit(main())
