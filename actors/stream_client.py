@@ -154,11 +154,15 @@ class StreamClient:
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> _Connection:
         host, _, port = self.address.rpartition(":")
-        _, connection = await loop.create_connection(lambda: _Connection(self, loop), host.strip("[]"), int(port))
+        transport, connection = await loop.create_connection(
+            lambda: _Connection(self, loop), host.strip("[]"), int(port)
+        )
         try:
+            if not connection.made:  # uvloop also returns when the connection died before it was told of
+                raise ConnectionError("closed while connecting")
             await connection.proven
         except BaseException:
-            connection.abort()
+            transport.abort()
             raise
         return connection
 
@@ -215,7 +219,7 @@ class _Connection(asyncio.Protocol):
         self._client, self._loop = client, loop
         self._reader = FrameReader(len(VERSION) + NONCE_BYTES)
         self._nonces = (b"", secrets.token_bytes(NONCE_BYTES))
-        self._let_in = False
+        self._let_in = self.made = False
         self.proven: asyncio.Future[None] = loop.create_future()
         self.proven.add_done_callback(lambda proven: proven.cancelled() or proven.exception())
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -223,7 +227,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes, but do what they do.
         transport = cast(asyncio.Transport, transport)
-        self.transport, self.writer = transport, FrameWriter(self._loop, transport)
+        self.transport, self.writer, self.made = transport, FrameWriter(self._loop, transport), True
         tune(transport)
 
     def data_received(self, data: bytes) -> None:
