@@ -46,6 +46,7 @@ def start_ray(address: str | None, temp_dir: Path, dashboard: bool) -> None:
 
 def start_serve(host: str, port: int) -> None:
     """Start Serve's controller and proxy."""
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(
         http_options=HTTPOptions(host=host, port=port, keep_alive_timeout_s=60, request_timeout_s=30),
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),

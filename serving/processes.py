@@ -46,6 +46,10 @@ class RunRecord:
                         found.append(process)
         return found
 
+    def end_proxies(self) -> None:
+        """End HAProxy: nothing new is let in."""
+        end(self._proxies())
+
     def leftovers(self) -> list[psutil.Process]:
         """Processes of an earlier run that still live: the pid and the start time are those noted."""
         try:

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -33,6 +33,7 @@ from serving.published import ensure_book
 from serving.settings import Settings, load_settings
 
 READY_WITHIN_S: Final = 90.0
+STOP_WITHIN_S: Final = 20.0
 N_WARM_UP: Final = 20
 SAMPLE: Final = "cart_recovery.yaml"
 
@@ -87,6 +88,7 @@ class System:
         self._runtime: Any = None
         self._deployment: ModuleType | None = None
         self._weaknesses: tuple[str, ...] = ()
+        self._joined = "RAY_ADDRESS" in options.environ
         self._http = httpx.AsyncClient(base_url=self.url, timeout=5.0, trust_env=False)
 
     @property
@@ -202,7 +204,7 @@ class System:
         from actors.runtime import RayRuntime
         from serving.ingress import IngressOptions
 
-        address = options.environ.get("RAY_ADDRESS")
+        address = options.environ.get("RAY_ADDRESS") if self._joined else None
         self._say("joining Ray" if address else "starting Ray")
         await asyncio.to_thread(deployment.start_ray, address, self._run_dir / "ray", options.dashboard)
         self._record.note(settings.port)
@@ -257,13 +259,13 @@ class System:
         """Stop in reverse order; nothing of this run is left."""
         deployment = self._deployment
         if deployment is not None:
-            with suppress(Exception):
-                await asyncio.wait_for(asyncio.to_thread(deployment.stop_serve), 15.0)
+            if self._joined:
+                await _at_most(15.0, asyncio.to_thread(deployment.stop_serve))
+            # In a Ray of our own, Serve's polite shutdown takes fifteen seconds to end what ends with Ray anyway.
+            await asyncio.to_thread(self._record.end_proxies)
             if self._runtime is not None:
-                with suppress(Exception):
-                    await self._runtime.stop()
-            with suppress(Exception):
-                await asyncio.wait_for(asyncio.to_thread(deployment.stop_ray), 15.0)
+                await _at_most(STOP_WITHIN_S, self._runtime.stop())
+            await _at_most(STOP_WITHIN_S, asyncio.to_thread(deployment.stop_ray))
         if self._stores is not None:
             await self._stores.close()
         if self._store is not None:
@@ -271,3 +273,9 @@ class System:
         await self._http.aclose()
         if self._data_dir.exists():
             await asyncio.to_thread(self._record.close)
+
+
+async def _at_most(seconds: float, work: Awaitable[object]) -> None:
+    # Whatever goes wrong while stopping, the rest is stopped too.
+    with suppress(Exception):
+        await asyncio.wait_for(work, seconds)
