@@ -2,11 +2,11 @@
 
 Time. Decisions are made by the server's real clock, so what the visitors do must happen in real time to mean
 what it says. Each shopper's earlier visits are sent first, as backfill, with their true distances in the past
-(days), and only the last visit is lived now. At speed 1 it is lived at its own pace. At speed N its pauses are
-divided by N, while what browsers report in numbers (seconds on a page, hovering) stays as simulated; what
-leads up to a visit's first decision is stamped backwards from that decision with true distances, so that the
-recency, sessions and averages it reads are those of an unhurried visitor. Later decisions of a hurried visit
-see a recency nearer to 1 than they would.
+(days), and only the last visit is lived now. What leads up to its first decision is hurried (20 times or more) and
+stamped backwards from that decision with true distances: the recency, sessions and averages that it reads are
+those of an unhurried visitor. From there on, at speed 1, the visit is lived at its own pace. At speed N its pauses
+are divided by N, while what browsers report in numbers (seconds on a page, hovering) stays as simulated; its
+later decisions see a recency nearer to 1 than they would.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from serving.demo_tally import Tally
 
 MAX_PAUSE_S: Final = 40.0
 """Longer pauses (of the simulated clock) are cut short: a refund days later comes soon."""
+BATCH: Final = 250
+LEAD_UP_SPEED: Final = 20.0
 MAX_PRESENT: Final = 3000
 IN_FLIGHT: Final = 32
 TOGETHER_S: Final = 0.05
@@ -81,13 +83,12 @@ class Visitor:
         self._shop, self._life, self._speed, self._tally, self._clock = shop, life, speed, tally, clock
         self._history: list[Send] = []
         self._waiting: list[tuple[int, dict[str, Any]]] = []
-        self._lead_up = speed > 1
+        self._lead_up = True
         self._step_ms = 0
         self._due_s = 0.0
         self._stamp_ms = 0
         self._in_cart = self._paid = False
         self._held_out: bool | None = None
-        self._decision: Shown | None = None
 
     async def live(self) -> None:
         """All of it; ends when the visit does."""
@@ -120,12 +121,13 @@ class Visitor:
         shift_ms = int(self._due_s * 1000) - first.t_ms
         past = [{**s.event, "timestamp": iso(s.t_ms + shift_ms)} for s in self._history]
         self._history.clear()
-        if past:
-            self._tally.n_history += len(past)
-            await self._shop.send(past, backfill=True)
+        self._tally.n_history += len(past)
+        for begin in range(0, len(past), BATCH):
+            await self._shop.send(past[begin : begin + BATCH], backfill=True)
 
     async def _do(self, step: Step) -> Reply:
-        pause_s = min(MAX_PAUSE_S, (step.t_ms - self._step_ms) / 1000) / self._speed
+        pause_s = min(MAX_PAUSE_S, (step.t_ms - self._step_ms) / 1000)
+        pause_s /= max(self._speed, LEAD_UP_SPEED) if self._lead_up else self._speed
         self._step_ms, self._due_s = step.t_ms, self._due_s + pause_s
         wait_s = self._due_s - self._clock()
         if wait_s > TOGETHER_S:

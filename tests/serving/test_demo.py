@@ -103,6 +103,25 @@ async def test_every_class_of_signals_is_measured_until_it_is_seen_in_a_decision
     assert not tally.errors
 
 
+async def test_a_decision_without_the_profile_is_not_taken_for_one_that_has_seen_the_signal() -> None:
+    answers = iter([None, None, 0.73])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/batch":
+            return httpx.Response(200, json={"accepted": 1, "duplicates": 0, "rejected": []})
+        depth = next(answers, 0.73)
+        told = {"score": {"depth": depth}, "risk": {"conversion": depth and depth / (1 + len(calls))}}
+        calls.append(depth)
+        return httpx.Response(200, json={**told, "treatment": {"layout": "mobile_first", "media": "low_bandwidth"}})
+
+    calls: list[float | None] = []
+    tally = Tally()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://kairos") as client:
+        await Probe(client, tally, "product_page", "t").round()
+    assert calls[:3] == [None, None, 0.73]
+    assert all(len(seen) == 1 for seen in tally.signals.values())
+
+
 class WatchedShop(Shop):
     """Remembers what was decided for whom, in order."""
 
