@@ -10,22 +10,26 @@ import typer
 
 def up(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to serve; 0 is any free port.")] = 8000,
-    host: Annotated[str, typer.Option(help="Which address to serve on; beyond loopback keys are required.")] = (
-        "127.0.0.1"
-    ),
-    data_dir: Annotated[Path, typer.Option(help="Where the embedded store and the records of a run are.")] = Path(
-        ".kairos"
-    ),
-    shards: Annotated[int, typer.Option(min=1, max=1024, help="How many shard actors hold the profiles.")] = 2,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Where to serve.", show_default="8000")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Which address to serve on; beyond loopback keys are required.", show_default="127.0.0.1"),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where the embedded store and the record of a run are.", show_default=".kairos"),
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="How many shard actors hold the profiles.", show_default="2")
+    ] = None,
     ingress: Annotated[int, typer.Option(min=1, max=256, help="How many replicas take requests.")] = 1,
     redis_url: Annotated[
         str | None, typer.Option(envvar="REDIS_URL", help="A Valkey or Redis (7.2+) in place of the embedded one.")
     ] = None,
     book: Annotated[
-        Path | None, typer.Option(help="The campaign book to begin with; one that is in force stays in force.")
+        Path | None, typer.Option(help="Put this campaign book in force; else the one in force stays.")
     ] = None,
-    settings: Annotated[Path | None, typer.Option(help="Settings in YAML.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="Settings in YAML; options here come before them.")] = None,
     keys: Annotated[Path | None, typer.Option(help="The key file (`kairos keys new`).")] = None,
     allow_weak_store: Annotated[
         bool, typer.Option("--allow-weak-store", help="Run on a store that may lose what it acknowledged.")
