@@ -80,6 +80,8 @@ class EmbeddedStore:
             self._store_dir.mkdir(mode=0o700, exist_ok=True)
             self._store_dir.chmod(0o700)
             await self._end_leftover()
+            if self._server is not None:
+                await asyncio.to_thread(self._server.wait, END_WITHIN_S)
             self._launch()
             await self._answers()
         except BaseException:

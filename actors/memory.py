@@ -21,6 +21,7 @@ from actors.stores import (
     Stores,
     TableState,
     Uncertain,
+    in_order,
     partitions_fixed,
 )
 from engine.errors import Conflict, Unavailable
@@ -228,8 +229,3 @@ def memory_stores(journal: MemoryJournal | None = None) -> Stores:
     """A store that lives and dies with this object; give it the journal to hold on to its fault hooks."""
     journal = journal or MemoryJournal()
     return Stores(journal, MemorySnapshots(journal), MemoryVersions(), MemoryTable())
-
-
-def in_order(listing: Listing) -> Listing:
-    """Versions as they came to be: by `created_ms`, then by name."""
-    return sorted(listing, key=lambda item: (item[1].get("created_ms", 0), item[0]))

@@ -262,3 +262,8 @@ def partitions_fixed(held: int, asked: int) -> InvalidInput:
         f"this data set was created with {held} partitions and cannot be opened with {asked}; "
         f"ask for {held}, or replay the archive into a new data set",
     )
+
+
+def in_order(listing: Listing) -> Listing:
+    """Versions as they came to be: by `created_ms`, then by name."""
+    return sorted(listing, key=lambda item: (item[1].get("created_ms", 0), item[0]))

@@ -8,9 +8,10 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from actors.append_line import AppendLine, Target
 from actors.stores import Stores
 from actors.table import ValkeyTable
-from actors.valkey_client import answering, connect
+from actors.valkey_client import TIMEOUT_S, answering, connect
 from actors.valkey_journal import ValkeyJournal
 from actors.valkey_snapshots import ValkeySnapshots
 from actors.valkey_versions import ValkeyVersions
@@ -24,19 +25,27 @@ WANTED = {
 }
 
 
-def valkey_stores(url: str, *, max_connections: int = 16, timeout_s: float = 5.0) -> Stores:
+def valkey_stores(url: str, *, max_connections: int = 16, timeout_s: float = TIMEOUT_S) -> Stores:
     """The stores behind a redis://, rediss:// or unix:// address; nothing is opened until the first call."""
-    return stores_of(connect(url, max_connections=max_connections, timeout_s=timeout_s))
+    return stores_of(connect(url, max_connections=max_connections, timeout_s=timeout_s), timeout_s)
 
 
-def stores_of(client: Redis) -> Stores:
+def stores_of(client: Redis, timeout_s: float = TIMEOUT_S) -> Stores:
     """The stores over a client that `actors.valkey_client.connect` made; closing them closes it."""
+    target = Target.of(client)
+    line = AppendLine(target, timeout_s) if target is not None else None
+
+    async def close() -> None:
+        if line is not None:
+            await line.close()
+        await client.aclose()
+
     return Stores(
-        journal=ValkeyJournal(client),
+        journal=ValkeyJournal(client, line),
         snapshots=ValkeySnapshots(client),
         versions=ValkeyVersions(client),
         table=ValkeyTable(client),
-        close=client.aclose,
+        close=close,
     )
 
 

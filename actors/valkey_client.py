@@ -20,7 +20,11 @@ LOST = (Disconnected, TimedOut, OSError)
 """What redis-py raises when it cannot say whether a command was executed."""
 
 
-def connect(url: str, *, max_connections: int = 16, timeout_s: float = 5.0) -> Redis:
+TIMEOUT_S = 5.0
+"""How long the store may take for one command; appends wait for its disk."""
+
+
+def connect(url: str, *, max_connections: int = 16, timeout_s: float = TIMEOUT_S) -> Redis:
     """A client of redis://, rediss:// or unix:// that never repeats a command by itself.
 
     A repeated XADD is refused by its own first copy, so a lost connection has to be seen by the caller. Nothing is

@@ -8,7 +8,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from actors.stores import APPENDED, AppendResult, Entry, Fenced, Position, Refused, Uncertain
+from actors.append_line import AppendLine, refusal
+from actors.stores import APPENDED, AppendResult, Entry, Position, Uncertain
 from actors.valkey_client import LOST, answering, from_id, journal_key, to_id
 
 FIELD = b"b"
@@ -16,14 +17,19 @@ NEVER: Position = (0, 0)
 
 
 class ValkeyJournal:
-    """XADD with the id `epoch-seq`; the server refuses what is not above the stream's last id, trimmed or not."""
+    """XADD with the id `epoch-seq`; the server refuses what is not above the stream's last id, trimmed or not.
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    Appends go over the line of their own where there is one, else through redis-py.
+    """
+
+    def __init__(self, client: Redis, line: AppendLine | None = None) -> None:
+        self._client, self._line = client, line
 
     async def append(self, entries: Sequence[Entry]) -> list[AppendResult]:
         if not entries:
             return []
+        if self._line is not None:
+            return await self._line.append(entries)
         pipeline = self._client.pipeline(transaction=False)
         for entry in entries:
             pipeline.execute_command("XADD", journal_key(entry.partition), to_id(entry.position), FIELD, entry.payload)
@@ -125,9 +131,4 @@ def _redacted_key(partition: int) -> str:
 
 
 def _result(reply: object) -> AppendResult:
-    if not isinstance(reply, Exception):
-        return APPENDED
-    message = str(reply)
-    if "equal or smaller" in message or "must be greater than 0-0" in message:
-        return Fenced(message)
-    return Refused(type(reply).__name__, message)
+    return refusal(str(reply), type(reply).__name__) if isinstance(reply, Exception) else APPENDED

@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from actors.memory import in_order
-from actors.stores import Listing
+from actors.stores import Listing, in_order
 from actors.valkey_client import answering
 from engine.errors import Conflict
 

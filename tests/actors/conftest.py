@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from actors.memory import memory_stores
 from actors.stores import Stores
 from actors.valkey import stores_of
 from actors.valkey_client import connect
+from actors.valkey_journal import ValkeyJournal
 
 
 @pytest.fixture(scope="session")
@@ -28,20 +30,21 @@ def own_valkey() -> Iterator[str]:
     shutil.rmtree(directory)
 
 
-@pytest.fixture(params=["memory", "valkey"])
-def store_url(request: pytest.FixtureRequest) -> str | None:
-    """Where the stores under test are; None is in memory."""
-    return request.getfixturevalue("own_valkey") if request.param == "valkey" else None
+@pytest.fixture(params=["memory", "valkey", "redis-py"])
+def store_kind(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Which stores are under test, and where they are."""
+    return request.param, "" if request.param == "memory" else request.getfixturevalue("own_valkey")
 
 
 @pytest.fixture
-async def stores(store_url: str | None) -> AsyncIterator[Stores]:
-    """Empty stores of every kind."""
-    if store_url is None:
+async def stores(store_kind: tuple[str, str]) -> AsyncIterator[Stores]:
+    """Empty stores of every kind; "redis-py" appends as it is done where TLS is spoken."""
+    kind, url = store_kind
+    if kind == "memory":
         yield memory_stores()
         return
-    client = connect(store_url)
+    client = connect(url)
     await client.flushall()
     made = stores_of(client)
-    yield made
+    yield made if kind == "valkey" else replace(made, journal=ValkeyJournal(client))
     await made.close()

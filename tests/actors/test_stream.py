@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import uvloop
 
 from actors.frames import HEAD
 from actors.stream import Request, StreamServer
@@ -365,6 +366,19 @@ async def test_a_stopping_server_still_sends_what_it_has_answered(join: Join) ->
     await server.stop()
     assert await asked == b"just in time"
     held.requests[0].reply(b"too late, and harmless")
+
+
+def test_it_works_on_uvloop_as_well() -> None:
+    async def ask() -> None:
+        server = StreamServer(echo, SECRET)
+        client = StreamClient(await server.start(), SECRET)
+        big = b"x" * 3_000_000
+        answers = await asyncio.gather(*(client.request(b"%d" % i, T_S) for i in range(100)), client.request(big, T_S))
+        assert answers == [b"re:%d" % i for i in range(100)] + [b"re:" + big]
+        await client.close()
+        await server.stop()
+
+    uvloop.run(ask())
 
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::"])
