@@ -57,16 +57,17 @@ async def run_demo(options: DemoOptions, console: Console, transport: httpx.Asyn
         for line in footer:
             say(line)
         say("")
-        await _drive(client, options, tally, console, footer)
+        last = await _drive(client, options, tally, console, footer)
     if not console.is_terminal:
-        for line in plain(tally):
+        for line in last:
             say(line)
     return tally
 
 
 async def _drive(
     client: httpx.AsyncClient, options: DemoOptions, tally: Tally, console: Console, footer: list[str]
-) -> None:
+) -> list[str]:
+    """Run everything side by side; returns the figures of the last moment, before the visitors are sent home."""
     world = world_for(options.seed, options.rate, options.speed, options.run)
     traffic = Traffic(Shop(client, tally), tally, world, speed=options.speed)
     probe = Probe(client, tally, CHAPTERS[0][0], options.run)
@@ -75,6 +76,7 @@ async def _drive(
         done, _ = await asyncio.wait(running, timeout=options.seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
+        return list(plain(tally))
     finally:
         for task in running:
             task.cancel()
