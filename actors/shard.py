@@ -396,7 +396,7 @@ class SessionShard:
             try:
                 await self.partitions[index].claim(epoch, self.journal, self.snapshots)
                 self._resume(self.partitions[index])
-            except Fenced:
+            except (Fenced, Unavailable):
                 self._claiming.add(index)
                 self.spawn(self._reclaim(index))
 
