@@ -26,6 +26,9 @@ from engine.errors import Conflict, Unavailable
 def directory() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="kairos-test-"))
     yield path
+    for process in psutil.process_iter(["cmdline"]):  # what a failed test has abandoned
+        if any(str(path) in part for part in process.info["cmdline"] or ()):
+            process.kill()
     shutil.rmtree(path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,7 @@ class Town:
         self.answers: dict[str, Answer] = {}
         self.asked: list[tuple[str, str, int]] = []
         self.retired: list[str] = []
+        self.gates: dict[int, Callable[[int], Awaitable[None]]] = {}
         self.router = Router(self.table, dial=lambda address, _secret: Line(self, address), refresh_every_s=0.001)
 
     async def own(self, owners: dict[int, str], *, owner_of: Callable[[int], int]) -> None:
@@ -51,7 +52,7 @@ class Line:
     async def request(self, payload: bytes, timeout_s: float) -> bytes:
         op, body, partition = orjson.loads(payload)
         self._town.asked.append((self._address, op, partition))
-        await asyncio.sleep(0)
+        await self._town.gates.get(partition, asyncio.sleep)(0)
         return orjson.dumps(self._town.answers[self._address](op, body, partition))
 
     def retire(self) -> None:
@@ -139,6 +140,24 @@ async def test_many_refused_requests_share_one_refresh(town: Town) -> None:
     town.answers["a:1"] = says({"not_mine": True})
     await town.own({}, owner_of=lambda _p: 1)
     await asyncio.gather(*(town.router.ask_partition(0, "observe", {}, timeout_s=T_S) for _ in range(50)))
+    assert town.router.n_refreshes == 2
+
+
+async def test_a_late_not_mine_does_not_have_the_table_read_once_more(town: Town) -> None:
+    await town.router.ask_partition(0, "stats", {}, timeout_s=T_S)
+    town.answers["a:1"] = says({"not_mine": True})
+    gate = asyncio.Event()
+
+    async def held(_s: int) -> None:
+        await gate.wait()
+
+    town.gates[2] = held
+    late = asyncio.ensure_future(town.router.ask_partition(2, "observe", {}, timeout_s=T_S))
+    await asyncio.sleep(0)
+    await town.own({}, owner_of=lambda _p: 1)
+    assert await town.router.ask_partition(0, "observe", {}, timeout_s=T_S) == {"at": "b"}
+    gate.set()
+    assert await late == {"at": "b"}
     assert town.router.n_refreshes == 2
 
 
