@@ -57,14 +57,14 @@ def ports_of(run: Run | None) -> list[tuple[psutil.Process, str]]:
 
 
 def listening(run: Run | None) -> list[tuple[int, str, str, bool]]:
-    """(port, address, what, whether only this machine reaches it) of every listening port of a run, in order."""
+    """(port, address, what, whether only this machine reaches it) of every listening port of a run; loopback first."""
     rows = set()
     for process, what in ports_of(run):
         with suppress(psutil.Error):
             for seen in process.net_connections(kind="tcp"):
                 if seen.status == psutil.CONN_LISTEN:
                     rows.add((seen.laddr.port, seen.laddr.ip, f"{what} ({process.pid})", is_loopback(seen.laddr.ip)))
-    return sorted(rows)
+    return sorted(rows, key=lambda row: (not row[3], *row))
 
 
 def _text(pid: int | None) -> str:

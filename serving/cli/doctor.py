@@ -29,9 +29,9 @@ def doctor(
     if as_json:
         typer.echo(json.dumps({"well": not n_wrong, "findings": [asdict(one) for one in found]}, ensure_ascii=False))
     else:
-        for one in found:
+        for one, after in zip(found, [*found[1:], None], strict=True):
             typer.echo(_line(one))
-            if one.mend:
+            if one.mend and (after is None or after.mend != one.mend):
                 typer.echo(f"{'':22}mend: {one.mend}")
         typer.echo("all is well" if not n_wrong else f"{n_wrong} to mend")
     if n_wrong:
