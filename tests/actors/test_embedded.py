@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
@@ -258,7 +259,7 @@ async def test_loading_a_log_is_waited_for_and_told(directory: Path) -> None:
     store = EmbeddedStore(directory)
     await store.start()
     client = connect(store.url)
-    await client.mset({f"key:{i}": "x" * 100 for i in range(400)})
+    await client.mset({f"key:{i}": Random(i).randbytes(400) for i in range(400)})
     await client.bgrewriteaof()
     while (await client.info("persistence"))["aof_rewrite_in_progress"]:
         pass
@@ -266,7 +267,7 @@ async def test_loading_a_log_is_waited_for_and_told(directory: Path) -> None:
     await store.stop()
     slow = directory / "slow-valkey"
     slow.write_text(
-        f'#!/bin/sh\nexec "{find_server()}" "$1" --key-load-delay 6000 --loading-process-events-interval-bytes 1024\n'
+        f'#!/bin/sh\nexec "{find_server()}" "$1" --key-load-delay 4000 --loading-process-events-interval-bytes 1024\n'
     )
     slow.chmod(0o700)
     shares: list[float] = []

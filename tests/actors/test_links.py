@@ -121,17 +121,19 @@ async def test_a_link_cut_off_at_any_step_is_completed_by_recovery(step: str) ->
             home.submit = lambda call: None if call.op == "link_done" else submit(call)  # type: ignore[method-assign]
 
     town.on_ask = cut_done if step == "before done" else cutting
+    dies = _hangs_in_link(town) if step == "before done" else _dies_in_link(town)
     with pytest.raises((TimeoutError, Unavailable)):
-        if step == "before done":
-            await town.ask(ANON, "link", {"track": ANON, "to": USER}, timeout_s=0.2)
-        else:
-            await _dies_in_link(town)
+        await dies
     town.on_ask = None
     await restart(town)
     assert (await town.profile(ANON))["identities"] == sorted([ANON, USER])
     assert (await town.profile(ANON))["n_signals"] == 2
     assert (await town.observe(ANON, scroll(0.9)))["results"] == ["duplicate"]
     await town.stop()
+
+
+async def _hangs_in_link(town: Town) -> None:
+    await town.ask(ANON, "link", {"track": ANON, "to": USER}, timeout_s=0.2)
 
 
 async def _dies_in_link(town: Town) -> None:

@@ -29,9 +29,16 @@ BOOK: dict[str, Any] = {
             "priority": 10,
             "placements": ["product_page"],
             "conversion": {"event": "Order Completed", "within": "5m", "value": "revenue"},
-            "segments": {"deep": {"all": [{"feature": "scroll_share", "above": 0.7, "leave_below": 0.6}], "hold": "30s"}},
+            "segments": {
+                "deep": {"all": [{"feature": "scroll_share", "above": 0.7, "leave_below": 0.6}], "hold": "30s"},
+            },
             "offers": {
-                "free": {"when": {"segment": "deep"}, "content": {"headline": "Free {{ cart.items }}"}, "value": 30, "cost": 1},
+                "free": {
+                    "when": {"segment": "deep"},
+                    "content": {"headline": "Free {{ cart.items }}"},
+                    "value": 30,
+                    "cost": 1,
+                },
                 "capped": {"when": {"os": ["ios"]}, "content": {"headline": "Once"}, "value": 20,
                            "caps": {"per_profile": {"max": 1, "per": "1d"}}},
             },

@@ -1,0 +1,17 @@
+"""A Ray cluster of two nodes on this machine, until its standard input closes; prints its address."""
+
+from __future__ import annotations
+
+import sys
+
+from ray.cluster_utils import Cluster
+
+if __name__ == "__main__":
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 1024 * 1024},
+    )
+    cluster.add_node(num_cpus=2, object_store_memory=100 * 1024 * 1024)
+    print(f"cluster {cluster.address}", flush=True)
+    sys.stdin.read()
+    cluster.shutdown()
