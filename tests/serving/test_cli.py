@@ -472,8 +472,7 @@ def test_a_mend_that_many_findings_share_is_told_once(monkeypatch, capsys):
     async def examine(*_: object) -> list[doctor.Finding]:
         return [doctor.Finding("python", "wrong", "3.9.2", "install another"), *shared]
 
-    monkeypatch.setattr("serving.doctor.examine", examine)
-    monkeypatch.delitem(sys.modules, "serving.cli.doctor", raising=False)
+    monkeypatch.setattr("serving.cli.doctor.examine", examine)
     assert main(["doctor"]) == 1
     shown = capsys.readouterr().out
     assert shown.count("a firewall") == 1
