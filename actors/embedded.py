@@ -36,7 +36,8 @@ class EmbeddedStore:
     """One server on one data directory.
 
     `start` takes the directory's lock, ends what a killed run left, starts a server and returns when it answers; call
-    it again after `poll()` has told of a death. `progress` hears what share (0–1) of a big log has been loaded.
+    it again after `poll()` has told of a death. `progress` hears what share (0–1) of a big log has been loaded. A
+    `lock` that is given stays held by whoever gave it.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class EmbeddedStore:
         maxmemory_bytes: int = 0,
         progress: Callable[[float], None] | None = None,
         binary: str | None = None,
+        lock: DataLock | None = None,
     ) -> None:
         self._store_dir = data_dir.absolute() / "store"
         self._record = self._store_dir / "server.json"
         self._log = self._store_dir / "valkey.log"
-        self._lock = DataLock(data_dir.absolute())
+        self._lock = lock or DataLock(data_dir.absolute())
+        self._lock_is_ours = lock is None
         self._maxmemory_bytes = maxmemory_bytes
         self._progress = progress or (lambda _share: None)
         self._binary = binary
@@ -101,7 +104,8 @@ class EmbeddedStore:
             remove_socket(self._socket, self._store_dir)
             self._record.unlink(missing_ok=True)
         self._server = self._socket = None
-        self._lock.release()
+        if self._lock_is_ours:
+            self._lock.release()
 
     def _launch(self) -> None:
         self._binary = self._binary or find_server()

@@ -105,6 +105,10 @@ class ShardHost:
         """Where it listens and how much it has done."""
         return {"shard": self._options.index, "address": self._address, "pid": os.getpid(), **self._shard.counts}
 
+    def abandon(self) -> None:
+        """Let go after a failed start."""
+        self._thread.stop()
+
     def stop(self) -> None:
         """Save what is dirty and stop listening."""
         self._thread.run(self._stop(), 30.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -11,10 +13,14 @@ import ray
 from actors.hosting import HostOptions, ShardHost
 from actors.stores import Stores
 from actors.valkey import valkey_stores
+from engine.errors import KairosError, Unavailable
+
+log = logging.getLogger("kairos.runtime")
 
 NAMESPACE: Final = "kairos"
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
+TRY_AGAIN_S: Final = 0.5
 
 
 class Runtime(Protocol):
@@ -58,8 +64,18 @@ class ShardActor:
     def __init__(self, options: HostOptions) -> None:
         # A Ray actor knows its node only at run time.
         host = options.listen_host or str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-        self._host = ShardHost(HostOptions(options.index, options.redis_url, host, options.settings))
-        self._address = self._host.start()
+        placed = HostOptions(options.index, options.redis_url, host, options.settings)
+        while True:
+            self._host = ShardHost(placed)
+            try:
+                self._address = self._host.start()
+            except KairosError as failure:
+                # Ray never restarts an actor whose constructor has raised; the store comes back some time.
+                log.warning("shard %d cannot start yet: %s", options.index, failure.message)
+                self._host.abandon()
+                time.sleep(TRY_AGAIN_S)
+            else:
+                break
 
     def address(self) -> str:
         """Where it listens."""
@@ -99,8 +115,12 @@ class RayRuntime:
             ).remote(one)
             for one in options
         ]
-        refs = [one.address.remote() for one in self._actors]
-        return [str(address) for address in await asyncio.gather(*refs)]
+        refs = [asyncio.ensure_future(_result(one.address.remote())) for one in self._actors]
+        _, waiting = await asyncio.wait(refs, timeout=START_TIMEOUT_S)
+        if waiting:
+            late = ", ".join(str(i) for i, ref in enumerate(refs) if ref in waiting)
+            raise Unavailable("shards_not_started", f"shards {late} have not started after {START_TIMEOUT_S:.0f} s")
+        return [str(ref.result()) for ref in refs]
 
     async def describe(self) -> list[dict[str, Any]]:
         found = await asyncio.gather(*(one.describe.remote() for one in self._actors), return_exceptions=True)
@@ -113,6 +133,10 @@ class RayRuntime:
         for one in self._actors:
             ray.kill(one, no_restart=True)
         self._actors = []
+
+
+async def _result(ref: Any) -> Any:
+    return await ref
 
 
 async def _quietly(ref: Any) -> None:

@@ -180,7 +180,7 @@ def stale_processes(run: Run | None, data_dir: Path) -> list[Finding]:
 
 
 def open_ports(run: Run | None) -> list[Finding]:
-    """Every port on which the running Kairos listens; Ray's are beyond loopback and ask for its token."""
+    """Every port on which the running Kairos listens; only a Ray that was joined listens beyond loopback."""
     found = []
     for port, address, what, loopback in listening(run):
         mend = "" if loopback else "let no stranger reach this port: a firewall, or a network of its own"

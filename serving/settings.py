@@ -95,15 +95,19 @@ class Settings(_Tree):
 def is_loopback(host: str) -> bool:
     """Whether a bind address is reachable from this machine only.
 
-    >>> is_loopback("localhost"), is_loopback("127.0.0.9"), is_loopback("0.0.0.0"), is_loopback("::1")
-    (True, True, False, True)
+    >>> is_loopback("localhost"), is_loopback("127.0.0.9"), is_loopback("::1"), is_loopback("::ffff:127.0.0.1")
+    (True, True, True, True)
+    >>> is_loopback("0.0.0.0"), is_loopback("::")
+    (False, False)
     """
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
+    mapped = getattr(address, "ipv4_mapped", None)  # Python 3.11 does not look behind ::ffff:127.0.0.1
+    return bool((mapped or address).is_loopback)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str], **given: object) -> Settings:

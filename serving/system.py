@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 import httpx
 
+from actors.datalock import DataLock
 from actors.embedded import EmbeddedStore
 from actors.hosting import HostOptions, epoch_ms
 from actors.publishing import Publisher
@@ -82,11 +84,14 @@ class System:
         name = blake2b(str(self._data_dir).encode(), digest_size=5).hexdigest()
         # Sockets need short paths, which a data directory may not have.
         self._run_dir = Path(tempfile.gettempdir()) / f"kairos-{name}"
+        self._lock = DataLock(self._data_dir)
         self._record = RunRecord(self._data_dir, self._run_dir)
         self._store: EmbeddedStore | None = None
         self._stores: Stores | None = None
         self._runtime: Any = None
         self._deployment: ModuleType | None = None
+        self._ray_node: Any = None
+        self._shared: dict[str, str] = {}
         self._weaknesses: tuple[str, ...] = ()
         self._joined = "RAY_ADDRESS" in options.environ
         self._http = httpx.AsyncClient(base_url=self.url, timeout=5.0, trust_env=False)
@@ -104,6 +109,8 @@ class System:
             KairosError: what is wrong and how to mend it. What had been started is stopped again.
         """
         try:
+            # Before all else: what another run of this directory has recorded is only then left over.
+            self._lock.acquire()
             self._prepare()
             ray_ready = asyncio.create_task(asyncio.to_thread(self._import_ray))
             await self._open_store()
@@ -137,20 +144,19 @@ class System:
 
     def _import_ray(self) -> None:
         """Set what Ray reads at import, then import it: three seconds that the store can use."""
-        environment = os.environ
-        token = self._data_dir / "ray.token"
-        if "RAY_AUTH_TOKEN" not in environment and "RAY_AUTH_TOKEN_PATH" not in environment:
-            if not token.exists():
-                token.touch(mode=0o600)
-                token.write_text(secrets.token_hex(32), encoding="utf-8")
-            environment["RAY_AUTH_TOKEN_PATH"] = str(token)
-        from serving.ray_environment import haproxy_binary, serve_environment
+        environment, alone = os.environ, not self._joined
+        from serving.ray_environment import haproxy_binary, serve_environment, token_file
+
+        if "RAY_AUTH_TOKEN" not in environment and "RAY_AUTH_TOKEN_PATH" not in environment and alone:
+            environment["RAY_AUTH_TOKEN_PATH"] = str(token_file(self._data_dir))
 
         binary = haproxy_binary()
         if binary is None:
             self._say("no HAProxy binary for this platform: Serve's slower Python proxy is used")
-        for name, value in serve_environment(self._run_dir, binary).items():
-            environment.setdefault(name, value)
+        for name, value in serve_environment(self._run_dir, binary, alone=alone).items():
+            held = environment.setdefault(name, value)
+            if name.startswith(("RAY_SERVE_", "KAIROS_")):
+                self._shared[name] = held
         from serving import deployment
 
         self._deployment = deployment
@@ -161,7 +167,9 @@ class System:
         if url is None:
             self._say("starting the embedded store")
             self._store = EmbeddedStore(
-                self._data_dir, progress=lambda share: self._say(f"loading the store: {share:.0%}")
+                self._data_dir,
+                progress=lambda share: self._say(f"loading the store: {share:.0%}"),
+                lock=self._lock,
             )
             await self._store.start()
             url = self._store.url
@@ -206,7 +214,10 @@ class System:
 
         address = options.environ.get("RAY_ADDRESS") if self._joined else None
         self._say("joining Ray" if address else "starting Ray")
-        await asyncio.to_thread(deployment.start_ray, address, self._run_dir / "ray", options.dashboard)
+        self._ray_node = await asyncio.to_thread(
+            deployment.start_ray, address, self._run_dir / "ray", options.dashboard, self._shared
+        )
+        _take_signals_back()
         self._record.note(settings.port)
         self._runtime = RayRuntime()
         self._say(f"starting {settings.n_shards} shards and {options.n_ingress} ingress behind Ray Serve")
@@ -265,14 +276,25 @@ class System:
             await asyncio.to_thread(self._record.end_proxies)
             if self._runtime is not None:
                 await _at_most(STOP_WITHIN_S, self._runtime.stop())
-            await _at_most(STOP_WITHIN_S, asyncio.to_thread(deployment.stop_ray))
+            await _at_most(STOP_WITHIN_S, asyncio.to_thread(deployment.stop_ray, self._ray_node))
         if self._stores is not None:
             await self._stores.close()
         if self._store is not None:
             await self._store.stop()
         await self._http.aclose()
-        if self._data_dir.exists():
+        if self._lock.held:
             await asyncio.to_thread(self._record.close)
+
+
+def _take_signals_back() -> None:
+    """Put our handler of SIGTERM in force again.
+
+    Ray puts its own beneath it, which prints a stack and aborts the process three seconds later, whatever it is doing.
+    """
+    ours = signal.getsignal(signal.SIGTERM)
+    if ours is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
+        signal.siginterrupt(signal.SIGTERM, False)
 
 
 async def _at_most(seconds: float, work: Awaitable[object]) -> None:

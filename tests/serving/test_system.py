@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from serving.settings import is_loopback
 from tests.serving.running import Running, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -41,18 +42,16 @@ def test_starting_prints_no_warning(kairos: Running) -> None:
     assert not [line for line in kairos.lines if "warn" in line.lower() or "INFO" in line or "Traceback" in line]
 
 
-def test_what_kairos_serves_listens_on_loopback_only(kairos: Running) -> None:
-    ours = {"haproxy", "valkey-server"}
-    open_wide = []
-    for process in kairos.processes():
-        name = process.name()
-        if name not in ours and not any(n in " ".join(process.cmdline()) for n in ("ShardActor", "ServeReplica")):
-            continue
-        for connection in process.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.ip not in ("127.0.0.1", "::1"):
-                open_wide.append((name, connection.laddr))
-    # Ray's own worker ports listen on the machine's address; they are authenticated by token.
-    assert not [row for row in open_wide if row[0] in ours], open_wide
+def test_every_process_of_a_run_listens_on_loopback_only(kairos: Running) -> None:
+    listening = [
+        (process.name(), connection.laddr)
+        for process in kairos.processes()
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    names = {name for name, _ in listening}
+    assert {"haproxy", "raylet", "gcs_server"} <= names
+    assert not [row for row in listening if not is_loopback(row[1].ip)]
 
 
 def test_scrolling_changes_the_decision(kairos: Running) -> None:

@@ -35,7 +35,7 @@ def cluster() -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     # Short, since sockets of HAProxy are in it.
     run_dir = Path(tempfile.mkdtemp(prefix="kairos-two-"))
     env = {
-        **serve_environment(run_dir, haproxy_binary()),
+        **serve_environment(run_dir, haproxy_binary(), alone=False),
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # Both nodes are this machine: the second node's proxy needs ports of its own.
         "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(free_port()),
