@@ -15,7 +15,7 @@ from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import httpx
 
@@ -40,6 +40,7 @@ N_WARM_UP: Final = 20
 SAMPLE: Final = "cart_recovery.yaml"
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class System:
             # Before all else: what another run of this directory has recorded is only then left over.
             self._lock.acquire()
             self._prepare()
-            ray_ready = asyncio.create_task(asyncio.to_thread(self._import_ray))
+            ray_ready = asyncio.create_task(beside(self._import_ray))
             await self._open_store()
             await ray_ready
             await self._start_actors()
@@ -230,9 +231,9 @@ class System:
         hosts = [HostOptions(i, self._url, listen, shard_settings) for i in range(settings.n_shards)]
         shards = asyncio.create_task(self._runtime.start_shards(hosts))
         try:
-            await asyncio.to_thread(deployment.start_serve, settings.host, settings.port)
+            await beside(deployment.start_serve, settings.host, settings.port)
             ingress = IngressOptions(settings, self._url, self._weaknesses)
-            await asyncio.to_thread(deployment.run_ingress, ingress, options.n_ingress)
+            await beside(deployment.run_ingress, ingress, options.n_ingress)
         finally:
             await shards
         self._record.note(settings.port)
@@ -271,12 +272,12 @@ class System:
         deployment = self._deployment
         if deployment is not None:
             if self._joined:
-                await _at_most(15.0, asyncio.to_thread(deployment.stop_serve))
+                await _at_most(15.0, beside(deployment.stop_serve))
             # In a Ray of our own, Serve's polite shutdown takes fifteen seconds to end what ends with Ray anyway.
             await asyncio.to_thread(self._record.end_proxies)
             if self._runtime is not None:
                 await _at_most(STOP_WITHIN_S, self._runtime.stop())
-            await _at_most(STOP_WITHIN_S, asyncio.to_thread(deployment.stop_ray, self._ray_node))
+            await _at_most(STOP_WITHIN_S, beside(deployment.stop_ray, self._ray_node))
         if self._stores is not None:
             await self._stores.close()
         if self._store is not None:
@@ -295,6 +296,28 @@ def _take_signals_back() -> None:
     if ours is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, ours)
         signal.siginterrupt(signal.SIGTERM, False)
+
+
+async def beside(work: Callable[..., T], *arguments: object) -> T:
+    """Run blocking work in a thread that does not hold up the end of the process, as Ray's calls may."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, failure: BaseException | None) -> None:
+        if not done.done():
+            done.set_exception(failure) if failure is not None else done.set_result(cast(T, result))
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work(*arguments)
+        except BaseException as error:
+            failure = error
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await done
 
 
 async def _at_most(seconds: float, work: Awaitable[object]) -> None:
