@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from contextlib import suppress
+from typing import Any, Final
 
 import orjson
 
+from actors.asking import Asks
 from actors.stores import Table, Versions
 from engine.book import Book, book_version
 from engine.errors import Conflict, KairosError, NotFound
@@ -17,18 +19,10 @@ ATTEMPTS: Final = 20
 TELL_TIMEOUT_S: Final = 2.0
 
 
-class Tells(Protocol):
-    """How the owner of a partition is asked: the router."""
-
-    async def ask_partition(
-        self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float
-    ) -> dict[str, Any]: ...
-
-
 class Publisher:
     """Changes what is in force: in the store when a method returns, and known to every shard that answers."""
 
-    def __init__(self, versions: Versions, table: Table, tells: Tells | None, clock: Callable[[], int]) -> None:
+    def __init__(self, versions: Versions, table: Table, tells: Asks | None, clock: Callable[[], int]) -> None:
         self._versions, self._table, self._tells, self._clock = versions, table, tells, clock
 
     async def publish_book(self, book: Book, source: str) -> str:
@@ -101,14 +95,8 @@ class Publisher:
         owners = (await self._table.read()).owners
         one_each = {owner: partition for partition, owner in enumerate(owners) if owner >= 0}
 
-        async def tell(partition: int) -> None:
-            try:
-                await self._tells_one(partition)
-            except KairosError:
-                return
+        await asyncio.gather(*(self._tell(self._tells, partition) for partition in one_each.values()))
 
-        await asyncio.gather(*(tell(partition) for partition in one_each.values()))
-
-    async def _tells_one(self, partition: int) -> None:
-        if self._tells is not None:
-            await self._tells.ask_partition(partition, "refresh", {}, timeout_s=TELL_TIMEOUT_S)
+    async def _tell(self, tells: Asks, partition: int) -> None:
+        with suppress(KairosError):
+            await tells.ask_partition(partition, "refresh", {}, timeout_s=TELL_TIMEOUT_S)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actors.asking import Asks
 from engine.errors import NotFound
 from engine.events import TYPES
 from serving.consent import ConsentReader
@@ -21,7 +22,7 @@ from serving.context import ContextReader
 from serving.endpoint import Endpoint, Handler, Room, cors_headers
 from serving.keys import KeyRing
 from serving.meters import Meters
-from serving.ports import Asks, Clock, Readiness, Worlds
+from serving.ports import Clock, Readiness, Worlds
 from serving.problems import Reply, WrongMethod, problem, problem_of
 from serving.routes_about import About
 from serving.routes_books import Books

@@ -93,6 +93,6 @@ def next_steps(url: str) -> list[str]:
     body = '{"anonymousId":"me","placement":"product_page","explain":true}'
     return [
         f"{url}   its calls: {url}/docs",
-        f"ask for a decision: curl -s {url}/v1/decide -d '{body}'",
+        f"ask for a decision: curl -s {url}/v1/decide --json '{body}'",
         "Ctrl-C ends it.",
     ]

@@ -12,13 +12,14 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.types import Receive, Scope, Send
 
+from actors.asking import Asks
 from engine.errors import Forbidden, KairosError
 from serving.bodies import ClientGone, HeaderMap, drain, read_body
 from serving.consent import ConsentReader
 from serving.context import ContextReader, Hints
 from serving.keys import KeyRing
 from serving.meters import Meters
-from serving.ports import Asks, Clock, Worlds
+from serving.ports import Clock, Worlds
 from serving.problems import Headers, Reply, problem, problem_of
 from serving.settings import Settings, is_loopback
 from serving.trace import traceparent

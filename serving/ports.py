@@ -5,25 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-Payload = dict[str, Any]
 Answer = dict[str, Any]
 Clock = Callable[[], int]
 """The time in epoch milliseconds."""
 Readiness = Callable[[], Awaitable[Mapping[str, object]]]
 """What `/readyz` tells; `{"ready": bool, …}`."""
-
-
-class Asks(Protocol):
-    """Requests to the shard that owns a track or a partition.
-
-    Raises `engine.errors.Unavailable` with code `shard_unavailable`, `deadline_exceeded` or `overloaded`.
-    """
-
-    async def ask(self, track_id: str, op: str, payload: Payload, *, timeout_s: float) -> Answer:
-        """Ask the home of a track."""
-
-    async def ask_partition(self, partition: int, op: str, payload: Payload, *, timeout_s: float) -> Answer:
-        """Ask the owner of a partition."""
 
 
 class Worlds(Protocol):
