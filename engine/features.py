@@ -9,7 +9,18 @@ from typing import Any, Final
 from engine.schema import DEVICES, NETWORKS, PROFILE_FEATURES, SYSTEMS
 from engine.score import recency_score
 from engine.session import GAP_MS, Session
-from engine.track import CLICK_HALF_LIFE_MS, DAY_MS, HOVER_HALF_LIFE_MS, PAST, Track, averaged
+from engine.track import (
+    CLICK_HALF_LIFE_MS,
+    DAY_MS,
+    HEIGHT,
+    HOVER_HALF_LIFE_MS,
+    PAGE,
+    PAST,
+    SCROLL,
+    STRIDE,
+    Track,
+    averaged,
+)
 
 PAGE_HALF_LIFE_MS: Final = 120_000
 COMPLETE_SHARE: Final = 0.9
@@ -22,7 +33,7 @@ INDEX: Final = {name: i for i, name in enumerate(PROFILE_FEATURES)}
 class Page:
     """What was seen of one page view."""
 
-    t_ms: int
+    t_ms: float
     height_px: float = 0.0
     px: float = 0.0
     share: float = 0.0
@@ -50,23 +61,29 @@ def pages_of(track: Track, since_ms: int) -> list[Page]:
     Scrolls before any page view count for a page that began with them.
     """
     pages: list[Page] = []
-    for t_ms, _, kind, a, b in track.recent:
+    recent = track.recent
+    for i in range(0, len(recent), STRIDE):
+        t_ms, kind, _, one, two = recent[i : i + STRIDE]
         if t_ms < since_ms:
             continue
-        if kind == "page":
-            pages.append(Page(t_ms, a or 0.0))
+        if kind == PAGE:
+            pages.append(Page(t_ms, _or_0(one)))
             continue
         if not pages:
             pages.append(Page(t_ms))
         page = pages[-1]
-        if kind == "scroll":
-            page.px, page.share = max(page.px, a or 0.0), max(page.share, b or 0.0)
-        elif kind == "height":
-            page.height_px = max(page.height_px, a)
+        if kind == SCROLL:
+            page.px, page.share = max(page.px, _or_0(one)), max(page.share, _or_0(two))
+        elif kind == HEIGHT:
+            page.height_px = max(page.height_px, one)
         else:
-            page.time_s = max(page.time_s, a or 0.0)
-            page.increments_s += b or 0.0
+            page.time_s = max(page.time_s, _or_0(one))
+            page.increments_s += _or_0(two)
     return pages
+
+
+def _or_0(x: float) -> float:
+    return 0.0 if math.isnan(x) else x
 
 
 def cart_of(track: Track) -> tuple[dict[str, list[float]], int]:

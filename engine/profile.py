@@ -9,10 +9,9 @@ from engine.session import add_to_sessions
 from engine.track import (
     CLICK_HALF_LIFE_MS,
     HOVER_HALF_LIFE_MS,
-    MAX_RECENT,
     MAX_SERVED,
     Track,
-    recent_order,
+    joined_recent,
 )
 
 
@@ -31,7 +30,7 @@ def view(root: str, tracks: Sequence[Track]) -> Track:
         _join_commerce(joined, track)
         _join_person(joined, track)
     joined.past, joined.n_folded = _weighted_past(ordered)
-    joined.recent = sorted((r for t in ordered for r in t.recent), key=recent_order)[-MAX_RECENT:]
+    joined.recent = joined_recent(ordered)
     joined.cart = sorted((op for t in ordered for op in t.cart if op[0] > joined.last_order_ms), key=lambda op: op[:3])
     return joined
 

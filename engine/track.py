@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import zlib
+from array import array
+from collections.abc import Iterable
 from typing import Any, Final
 
 from engine.decay import DecayedSum
+from engine.seen import Seen
 from engine.session import Session, add_to_sessions
 from engine.signals import BEHAVIOURAL, Signal
 
@@ -20,8 +24,13 @@ PAST_ALPHA: Final = 0.3
 MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_DECISIONS, MAX_SERVED, MAX_TRAITS = 32, 100, 64, 128, 32, 64
 PAST: Final = ("scroll_share", "time_s", "pages", "products", "clicks", "converted")
 
-Recent = tuple[int, int, str, Any, Any]
-"""(t_ms, message, "page" | "scroll" | "heartbeat", a, b): (height_px, page key), (px, share), (time_s, increment_s)."""
+PAGE, HEIGHT, SCROLL, HEARTBEAT = 0, 1, 2, 3
+STRIDE: Final = 5
+"""Numbers to each recent signal: t_ms, kind, low 32 bits of its message, and two values, NaN where not given.
+
+The values are (height_px, page key), (height_px, –), (px, share) and (active s on the page, active s more).
+"""
+NAN: Final = math.nan
 CartOp = tuple[int, int, str, float, float, list[list[Any]]]
 """(t_ms, message, product, ±quantity, price, []) or (t_ms, message, "", 0, 0, [[product, quantity, price], …])."""
 
@@ -81,7 +90,7 @@ class Track:
         self.pending_to: str | None = None
         self.generation = 0
         # once: message hash → receipt
-        self.seen: dict[int, int] = {}
+        self.seen = Seen()
         # behaviour, by event time
         self.n_signals = 0
         self.n_late = 0
@@ -92,7 +101,7 @@ class Track:
         self.n_folded = 0
         self.past = [0.0] * len(PAST)
         self.past_end_ms = 0
-        self.recent: list[Recent] = []
+        self.recent = array("d")
         self.clicks = DecayedSum()
         self.hover = DecayedSum()
         self.cart: list[CartOp] = []
@@ -122,7 +131,7 @@ class Track:
 
     def is_duplicate(self, message: int, received_ms: int) -> bool:
         """Whether this message took effect on this track within the last 24 h of receipt."""
-        seen = self.seen.get(message)
+        seen = self.seen.received_ms(message)
         return seen is not None and received_ms - seen < DEDUP_MS
 
     def observe(self, signal: Signal, received_ms: int) -> bool:
@@ -149,14 +158,8 @@ class Track:
         return True
 
     def _remember(self, message: int, received_ms: int) -> None:
-        seen = self.seen
-        while seen:
-            oldest = next(iter(seen))
-            if received_ms - seen[oldest] < DEDUP_MS:
-                break
-            del seen[oldest]
-        seen.pop(message, None)
-        seen[message] = received_ms
+        self.seen.forget(received_ms - DEDUP_MS)
+        self.seen.add(message, received_ms)
         self.touched_ms = max(self.touched_ms, received_ms)
 
     def _behave(self, signal: Signal) -> None:
@@ -170,13 +173,13 @@ class Track:
         last.observe(signal, page_key, products)
         self.latest_ms = max(self.latest_ms, t_ms)
         if kind == "page":
-            self._recall((t_ms, signal.message, "page", fields.get("height_px"), page_key))
+            self._recall(t_ms, PAGE, signal.message, fields.get("height_px"), page_key)
         elif kind == "scroll":
-            self._recall((t_ms, signal.message, "scroll", fields.get("px"), fields.get("share")))
+            self._recall(t_ms, SCROLL, signal.message, fields.get("px"), fields.get("share"))
             if fields.get("height_px") is not None:
-                self._recall((t_ms, signal.message, "height", fields["height_px"], None))
+                self._recall(t_ms, HEIGHT, signal.message, fields["height_px"], None)
         elif kind == "heartbeat":
-            self._recall((t_ms, signal.message, "heartbeat", fields.get("time_s"), fields.get("increment_s")))
+            self._recall(t_ms, HEARTBEAT, signal.message, fields.get("time_s"), fields.get("increment_s"))
         elif kind == "click":
             self.clicks.add(1.0, t_ms, CLICK_HALF_LIFE_MS)
         elif kind == "hover":
@@ -185,14 +188,17 @@ class Track:
             self._cart(signal)
         self._fold_past()
 
-    def _recall(self, entry: Recent) -> None:
-        recent, place = self.recent, recent_order(entry)
-        position = len(recent)
-        while position and recent_order(recent[position - 1]) > place:
-            position -= 1
-        recent.insert(position, entry)
-        if len(recent) > MAX_RECENT:
-            del recent[0]
+    def _recall(self, t_ms: int, kind: int, message: int, one: float | None, two: float | None) -> None:
+        # By event time; of the same millisecond the page view comes first, since what happens on it follows.
+        recent, low = self.recent, message & 0xFFFFFFFF
+        place = (t_ms, kind != PAGE, low, kind)
+        at = len(recent)
+        while at and (recent[at - 5], recent[at - 4] != PAGE, recent[at - 3], recent[at - 4]) > place:
+            at -= STRIDE
+        values = (NAN if one is None else one, NAN if two is None else two)
+        recent[at:at] = array("d", (t_ms, kind, low, *values))
+        if len(recent) > MAX_RECENT * STRIDE:
+            del recent[:STRIDE]
 
     def _cart(self, signal: Signal) -> None:
         kind, t_ms, message = signal.kind, signal.t_ms, signal.message
@@ -261,9 +267,9 @@ class Track:
         """The whole state as plain lists, bit for bit; the first element is the format's version."""
         return [
             1, self.id, self.root, list(self.members.items()), self.moved_to, self.pending_to, self.generation,
-            list(self.seen.items()), self.n_signals, self.n_late, self.bot, self.latest_ms, self.touched_ms,
+            self.seen.pairs(), self.n_signals, self.n_late, self.bot, self.latest_ms, self.touched_ms,
             [s.to_list() for s in self.sessions], self.n_folded, list(self.past), self.past_end_ms,
-            [list(r) for r in self.recent], [self.clicks.value, self.clicks.at_ms],
+            [None if math.isnan(x) else x for x in self.recent], [self.clicks.value, self.clicks.at_ms],
             [self.hover.value, self.hover.at_ms], [list(op) for op in self.cart], self.checkout_ms,
             self.last_order_ms,
             [[k, *v[:2], None if v[2] == float("inf") else v[2], v[3]] for k, v in self.orders.items()],
@@ -282,11 +288,11 @@ class Track:
         track = cls(state[1])
         track.root, members, track.moved_to, track.pending_to, track.generation = state[2:7]
         track.members = dict(members)
-        track.seen = dict(state[7])
+        track.seen = Seen(state[7])
         track.n_signals, track.n_late, track.bot, track.latest_ms, track.touched_ms = state[8:13]
         track.sessions = [Session.from_list(row) for row in state[13]]
         track.n_folded, track.past, track.past_end_ms = state[14], list(state[15]), state[16]
-        track.recent = [(r[0], r[1], r[2], r[3], r[4]) for r in state[17]]
+        track.recent = array("d", [NAN if x is None else x for x in state[17]])
         track.clicks, track.hover = DecayedSum(*state[18]), DecayedSum(*state[19])
         track.cart = [(r[0], r[1], r[2], r[3], r[4], r[5]) for r in state[20]]
         track.checkout_ms, track.last_order_ms = state[21:23]
@@ -302,9 +308,14 @@ class Track:
         return track
 
 
-def recent_order(entry: Recent) -> tuple[int, bool, int, str]:
-    """By event time; of the same millisecond the page view comes first, since what happens on it follows."""
-    return entry[0], entry[2] != "page", entry[1], entry[2]
+def joined_recent(tracks: Iterable[Track]) -> array[float]:
+    """The latest signals of several tracks together, in the order of one."""
+    rows = [t.recent[i : i + STRIDE] for t in tracks for i in range(0, len(t.recent), STRIDE)]
+    rows.sort(key=lambda row: (row[0], row[1] != PAGE, row[2], row[1]))
+    joined = array("d")
+    for row in rows[-MAX_RECENT:]:
+        joined.extend(row)
+    return joined
 
 
 def averaged(past: list[float], n_before: int, session: Session) -> list[float]:

@@ -15,6 +15,8 @@ QUIET_AND_TIGHT = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_enable_metrics_collection": "0",
+    # What serves a visitor does not stand back; Ray runs its workers at niceness 15 otherwise.
+    "RAY_worker_niceness": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
