@@ -43,7 +43,7 @@ class ShardSettings:
     """Limits of a shard; times in ms."""
 
     snapshot_every_ms: int = 5_000
-    snapshot_chunk: int = 200
+    snapshot_chunk: int = 32
     passivate_after_ms: int = 300_000
     expire_after_ms: int = 400 * 24 * 3600 * 1000
     tail_entries: int = 20_000
