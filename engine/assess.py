@@ -19,6 +19,7 @@ from engine.schema import N_FEATURES, PROFILE_FEATURES
 from engine.score import Score, Weights, score
 from engine.segments import Ranked, evaluate_segments, members, order_segments
 from engine.stage import stage_of
+from engine.sticky import variant_for
 from engine.world import World
 
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -111,8 +112,10 @@ def assess_signals(inputs: Inputs, world: World, now_ms: int) -> tuple[dict[str,
     memberships = known_segments(world.book, inputs.memberships)
     for campaign in world.book.campaigns.values():
         if campaign.segments:
-            found = stage_and_score(reading, inputs, campaign)
-            memberships, _ = update_segments(reading, campaign, found, memberships, now_ms)
+            # By the visitor's own variant, so that signals and decisions do not pull a segment two ways.
+            own, _, _ = variant_for(campaign, inputs)
+            found = stage_and_score(reading, inputs, own)
+            memberships, _ = update_segments(reading, own, found, memberships, now_ms)
     return memberships, reading.conversion
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from hashlib import blake2b
 from typing import Any, Final
 
 from engine.assess import (
@@ -38,6 +37,7 @@ from engine.eligibility import eligible_offers
 from engine.inputs import Inputs
 from engine.policy import NONE, Candidate, Dice, draw, propensities
 from engine.score import Score
+from engine.sticky import bucket, variant_for
 from engine.world import World
 
 PRIOR_STRENGTH: Final = 50.0
@@ -111,7 +111,6 @@ def _tier1_only(decision: Decision, inputs: Inputs, world: World, plain: str, ru
     weights = campaigns[0].weights["new"] if campaigns else NO_WEIGHTS
     decision.score = Score(0.0, 0.0, 0.0, 0.0, weights, "new")
     decision.campaign = campaigns[0].name if campaigns else None
-    decision.memberships = inputs.memberships
     decision.items = _base_items(inputs)
     return decision
 
@@ -137,22 +136,12 @@ def _assign(decision: Decision, campaign: CompiledCampaign, inputs: Inputs, now_
             known = [bucket(key, inputs.root) < campaign.holdout_share, now_ms]
             decision.assignments[key] = known
         decision.holdout = bool(known[0])
-    for experiment in campaign.experiments:
-        known = inputs.assignments.get(experiment.key)
-        if known is not None and known[0] in experiment.variants:
-            decision.variants[experiment.name] = known[0]
-            return experiment.variants[known[0]]
-    changed, drawn, variant = campaign.variant(lambda salt: bucket(salt, inputs.root))
-    if drawn is not None and variant is not None:
-        decision.variants[drawn.name] = variant
-        decision.assignments[drawn.key] = [variant, now_ms]
+    changed, experiment, variant = variant_for(campaign, inputs)
+    if experiment is not None and variant is not None:
+        decision.variants[experiment.name] = variant
+        if experiment.key not in inputs.assignments:
+            decision.assignments[experiment.key] = [variant, now_ms]
     return changed
-
-
-def bucket(key: str, root: str) -> float:
-    """A sticky place in [0, 1) for a visitor in one holdout or experiment, independent between them."""
-    digest = blake2b(f"{key}\x00{root}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2.0**64
 
 
 def _weigh(

@@ -58,7 +58,8 @@ class Slot:
 class Decision:
     """The answer for one placement, and its effects on the profile.
 
-    `memberships` and `assignments` are those after the decision; `served` names the offers shown, keyed
+    `memberships` are those after the decision, None where it did not look; `assignments` are the new ones;
+    `served` names the offers shown, keyed
     `campaign.offer`.
     """
 
@@ -80,7 +81,7 @@ class Decision:
     rung: str = "model"
     reason: str | None = None
     verdicts: list[Verdict] = field(default_factory=list)
-    memberships: dict[str, list[int]] = field(default_factory=dict)
+    memberships: dict[str, list[int]] | None = None
     assignments: dict[str, list[Any]] = field(default_factory=dict)
     served: list[str] = field(default_factory=list)
     plain: str | None = None

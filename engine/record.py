@@ -126,7 +126,8 @@ def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
     now_ms, request = record[2], record[6]
     decision = record[8]
     campaign, items, served = decision[0], decision[1], decision[20]
-    track.memberships = {name: list(since) for name, since in decision[18].items()}
+    if decision[18] is not None:
+        track.memberships = {name: list(since) for name, since in decision[18].items()}
     for name, assigned in decision[19].items():
         track.assignments.setdefault(name, list(assigned))
     for offer in served:

@@ -166,6 +166,20 @@ async def test_without_consent_to_personalise_nothing_of_the_profile_is_used(tow
     await town.observe("anon:a", signal("page"), scroll(0.95))
     decision = (await town.decide("anon:a", consent={"personalisation": False}, base=[{"id": "x"}]))["decision"]
     assert (decision["reason"], decision["segments"], decision["items"][0]["id"]) == ("CONSENT", [], "x")
+    assert (await town.profile("anon:a"))["segments"] == {"cart.deep": T0}
+
+
+async def test_signals_and_decisions_read_a_segment_by_the_same_variant() -> None:
+    book = orjson.loads(orjson.dumps(BOOK))
+    looser = {"segments.deep.all[0].above": 0.3, "segments.deep.all[0].leave_below": 0.2}
+    book["campaigns"]["cart"]["experiments"] = {"depth": {"variants": {"looser": looser, "same": looser}}}
+    town = await Town(n_shards=1).start(book)
+    await town.observe("anon:a", signal("page"), scroll(0.4))
+    assert (await town.profile("anon:a"))["segments"] == {"cart.deep": T0}
+    decision = (await town.decide("anon:a"))["decision"]
+    assert set(decision["variants"]) == {"depth"}
+    assert decision["segments"] == ["deep"]
+    await town.stop()
 
 
 async def test_an_unknown_placement_is_an_error_and_no_decision(town: Town) -> None:
