@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "explain": "Tell why a decision came out as it did.",
     "replay": "Send a file of events to a running Kairos.",
     "train": "Fit the conversion model on a table, with held-out metrics.",
+    "plan": "What a shop's traffic needs: nodes, memory, archive, cost.",
     "keys": "Issue, list and revoke API keys.",
     "doctor": "Name each thing that is wrong on this machine, and its mend.",
 }

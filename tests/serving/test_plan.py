@@ -1,0 +1,52 @@
+"""A plan follows from traffic and unit costs, and says so in numbers that scale."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import InvalidInput
+from serving.cli import main
+from serving.plan import MIB, Traffic, UnitCosts, plan
+from serving.unit_costs import read_costs
+
+
+def test_twice_the_visitors_need_twice_the_rates_archive_and_busy_cores() -> None:
+    costs = UnitCosts(idle_cores=0.0)
+    one, two = plan(Traffic(1e6), costs), plan(Traffic(2e6), costs)
+    for name in ("signals_per_s", "peak_decisions_per_s", "cores", "archive_bytes_a_month", "live_bytes"):
+        assert getattr(two, name) == pytest.approx(2 * getattr(one, name))
+    assert two.core_s_per_million_decisions == one.core_s_per_million_decisions
+
+
+def test_the_tail_of_the_journal_is_bounded_and_the_snapshots_are_not() -> None:
+    small, large = plan(Traffic(1e3), UnitCosts()), plan(Traffic(1e7), UnitCosts())
+    tail = 64 * 8 * MIB
+    assert small.store_bytes < tail
+    assert large.store_bytes == pytest.approx(UnitCosts().fixed_bytes + tail + 3e7 * UnitCosts().snapshot_bytes)
+
+
+def test_more_than_half_a_node_gets_a_second_one() -> None:
+    assert plan(Traffic(1e6), UnitCosts()).nodes == 1
+    busy = plan(Traffic(1e6, decisions_per_visit=400), UnitCosts())
+    assert busy.nodes * 4 >= busy.cores + 4
+
+
+def test_costs_measured_elsewhere_take_the_place_of_the_shipped_ones(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps([{"name": "machine"}, {"name": "unit cost: decision_us", "value": 900.0}]))
+    assert read_costs(file) == replace(UnitCosts(), decision_us=900.0)
+    file.write_text(json.dumps([{"name": "unit cost: decison_us", "value": 900.0}]))
+    with pytest.raises(InvalidInput, match="decision_us"):
+        read_costs(file)
+
+
+def test_the_command_prints_what_the_plan_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--visitors-per-month", "1000000", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == pytest.approx(plan(Traffic(1e6), UnitCosts()).to_dict())
+    assert main(["plan", "--visitors-per-month", "1000000"]) == 0
+    assert "a million decisions" in capsys.readouterr().out
