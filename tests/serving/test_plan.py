@@ -31,7 +31,7 @@ def test_the_tail_of_the_journal_is_bounded_and_the_snapshots_are_not() -> None:
 
 def test_more_than_half_a_node_gets_a_second_one() -> None:
     assert plan(Traffic(1e6), UnitCosts()).nodes == 1
-    busy = plan(Traffic(1e6, decisions_per_visit=400), UnitCosts())
+    busy = plan(Traffic(1e6, decisions_per_visit=4000), UnitCosts())
     assert busy.nodes * 4 >= busy.cores + 4
 
 
