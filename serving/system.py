@@ -6,12 +6,10 @@ import asyncio
 import os
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +30,7 @@ from engine.errors import Conflict, InvalidInput, KairosError, Unavailable
 from serving.keys import KeyRing
 from serving.processes import RunRecord, port_holder
 from serving.published import ensure_book
+from serving.run_dir import RunDir
 from serving.settings import Settings, load_settings
 
 READY_WITHIN_S: Final = 90.0
@@ -82,11 +81,9 @@ class System:
         self._options, self._say = options, say
         self.settings = options.resolved()
         self._data_dir = self.settings.data_dir.absolute()
-        name = blake2b(str(self._data_dir).encode(), digest_size=5).hexdigest()
-        # Sockets need short paths, which a data directory may not have.
-        self._run_dir = Path(tempfile.gettempdir()) / f"kairos-{name}"
+        self._run_dir = RunDir(self._data_dir)
         self._lock = DataLock(self._data_dir)
-        self._record = RunRecord(self._data_dir, self._run_dir)
+        self._record = RunRecord(self._data_dir, self._run_dir.path)
         self._store: EmbeddedStore | None = None
         self._stores: Stores | None = None
         self._runtime: Any = None
@@ -124,12 +121,12 @@ class System:
             if isinstance(failure, KairosError) or not isinstance(failure, Exception):
                 raise
             last = str(failure).strip().splitlines()[-1:] or [type(failure).__name__]
-            raise Unavailable("start_failed", f"{last[0]} (Ray's logs are in {self._run_dir / 'ray'})") from failure
+            raise Unavailable("start_failed", f"{last[0]} (Ray's logs are in {self._data_dir / 'logs'})") from failure
 
     def _prepare(self) -> None:
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        self._run_dir.mkdir(mode=0o700, exist_ok=True)
         ended = self._record.end_leftovers()
+        self._run_dir.prepare()
         if ended:
             self._say(f"ended {len(ended)} processes that a killed run had left: {', '.join(sorted(set(ended)))}")
         host, port = self.settings.host, self.settings.port
@@ -154,7 +151,7 @@ class System:
         binary = haproxy_binary()
         if binary is None:
             self._say("no HAProxy binary for this platform: Serve's slower Python proxy is used")
-        for name, value in serve_environment(self._run_dir, binary, alone=alone).items():
+        for name, value in serve_environment(self._run_dir.path, binary, alone=alone).items():
             held = environment.setdefault(name, value)
             if name.startswith(("RAY_SERVE_", "KAIROS_")):
                 self._shared[name] = held
@@ -216,7 +213,7 @@ class System:
         address = options.environ.get("RAY_ADDRESS") if self._joined else None
         self._say("joining Ray" if address else "starting Ray")
         self._ray_node = await asyncio.to_thread(
-            deployment.start_ray, address, self._run_dir / "ray", options.dashboard, self._shared
+            deployment.start_ray, address, self._run_dir.ray, options.dashboard, self._shared
         )
         _take_signals_back()
         self._record.note(settings.port)
@@ -285,6 +282,8 @@ class System:
         await self._http.aclose()
         if self._lock.held:
             await asyncio.to_thread(self._record.close)
+            await asyncio.to_thread(self._run_dir.remove)
+            self._lock.release()
 
 
 def _take_signals_back() -> None:
