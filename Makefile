@@ -1,13 +1,14 @@
 # Everything runs in .venv; a second run is instant until pyproject.toml changes.
 #   make demo    start Kairos and watch it decide          make test    every test
 #   make up      start Kairos                              make check   format, lint, types, layers
+#   make bench   measure, beside others: a table and bench.json; ONLY=decide runs one part
 #   make clean   remove .venv and caches (never .kairos, where the data is)
 # ARGS are handed on: make demo ARGS="--fast"; make test ARGS="tests/engine -k merge"
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check clean
+.PHONY: help demo up test bench check clean
 
 ARGS ?=
 VENV := .venv
@@ -29,6 +30,10 @@ up: $(RUN_STAMP)
 test: $(DEV_STAMP)
 	$(need_libgomp)
 	@$(BIN)/pytest $(ARGS)
+
+bench: $(DEV_STAMP)
+	$(need_libgomp)
+	@$(BIN)/python -m tests.bench
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .

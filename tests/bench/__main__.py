@@ -1,0 +1,90 @@
+"""`make bench`: every part in turn, a table for each, `bench.json` at the end. `ONLY=decide,batch` runs some of them.
+
+`BENCH_SECONDS` is how long each measurement lasts (4), `BENCH_PROFILES` the profiles of memory and recovery (100,000),
+`FULL=1` adds what takes longer: a million known profiles, and the store under full load for `BENCH_MINUTES` (30).
+No figure makes it fail; a row only says whether it holds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import (
+    batch,
+    decide,
+    endurance,
+    freshness,
+    memory,
+    profiles,
+    recovery,
+    scale,
+    score_row,
+    shop,
+    starting,
+)
+from tests.bench.competitors import Kairos
+from tests.bench.load import need_wrk
+from tests.bench.rows import Row, machine, measured, show, write
+
+OUT = Path("bench.json")
+
+
+def _flow(part: Callable[[Kairos], list[Row]]) -> list[Row]:
+    with Kairos(shop.model()) as kairos:
+        kairos.warm()
+        return part(kairos)
+
+
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "start": starting.rows,
+    "decide": decide.rows,
+    "batch": lambda: _flow(batch.rows),
+    "freshness": lambda: _flow(freshness.rows),
+    "score": score_row.rows,
+    "memory": memory.rows,
+    "recovery": recovery.rows,
+    "profiles": profiles.rows,
+    "shards": scale.rows,
+    "endurance": endurance.rows,
+}
+LONG = ("endurance",)
+
+
+def main() -> int:
+    """Run what was asked for; 1 if a part could not be measured at all."""
+    need_wrk()
+    asked = [name.strip() for name in os.environ.get("ONLY", "").split(",") if name.strip()]
+    unknown = [name for name in asked if name not in PARTS]
+    if unknown:
+        sys.exit(f"error: no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
+    names = asked or [name for name in PARTS if name not in LONG or os.environ.get("FULL") == "1"]
+    first, found, broken = machine(), [], []
+    began = time.monotonic()
+    for name in names:
+        part_began = time.monotonic()
+        try:
+            rows = PARTS[name]()
+        except Exception:
+            # The other parts still have something to say.
+            traceback.print_exc()
+            broken.append(name)
+            rows = [measured(f"{name}: could not be measured", None, "")]
+        show(f"{name} ({time.monotonic() - part_began:.0f} s)", rows)
+        found += rows
+        write(OUT, first, found)
+    lacking = [row.name for row in found if row.holds is False]
+    print(f"{len(found)} figures in {time.monotonic() - began:.0f} s, in {OUT}")
+    if lacking:
+        print("below their reach:", *lacking, sep="\n  ")
+    if broken:
+        print("not measured:", ", ".join(broken), file=sys.stderr)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
