@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import uvloop
 
@@ -23,6 +23,7 @@ from actors.worlds import Worlds
 from training.registry import Registry
 
 T = TypeVar("T")
+TURNS_WITHIN_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,10 @@ class ShardHost:
         return address
 
     def describe(self) -> dict[str, Any]:
-        """Where it listens and how much it has done."""
+        """Where it listens and how much it has done, told by its loop; TimeoutError if that does not turn."""
+        return self._thread.run(self._describe(), TURNS_WITHIN_S)
+
+    async def _describe(self) -> dict[str, Any]:
         return {"shard": self._options.index, "address": self._address, "pid": os.getpid(), **self._shard.counts}
 
     def abandon(self) -> None:

@@ -22,6 +22,8 @@ NAMESPACE: Final = "kairos"
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
 TRY_AGAIN_S: Final = 0.5
+LOOK_WITHIN_S: Final = 4.0
+SILENT_LOOKS: Final = 3
 
 
 class Runtime(Protocol):
@@ -33,6 +35,10 @@ class Runtime(Protocol):
 
     async def describe(self) -> list[dict[str, Any]]:
         """What each shard that answers tells of itself."""
+        ...
+
+    async def mend(self) -> list[int]:
+        """Start anew the shards that live and have not answered for a while; returns which."""
         ...
 
     async def stop(self) -> None:
@@ -53,6 +59,10 @@ class LocalRuntime:
 
     async def describe(self) -> list[dict[str, Any]]:
         return [host.describe() for host in self.hosts]
+
+    async def mend(self) -> list[int]:
+        # A thread cannot be ended from outside.
+        return []
 
     async def stop(self) -> None:
         await asyncio.gather(*(asyncio.to_thread(host.stop) for host in self.hosts))
@@ -109,6 +119,7 @@ class RayRuntime:
 
     def __init__(self) -> None:
         self._actors: list[Any] = []
+        self._silent: dict[int, int] = {}
 
     async def start_shards(self, options: list[HostOptions]) -> list[str]:
         actor = ray.remote(ShardActor)
@@ -136,6 +147,27 @@ class RayRuntime:
     async def describe(self) -> list[dict[str, Any]]:
         found = await asyncio.gather(*(one.describe.remote() for one in self._actors), return_exceptions=True)
         return [one for one in found if isinstance(one, dict)]
+
+    async def mend(self) -> list[int]:
+        """Ray restarts what dies; what hangs it does not see. After some silent looks in a row it is killed."""
+        looks = [asyncio.ensure_future(_result(one.describe.remote())) for one in self._actors]
+        if looks:
+            await asyncio.wait(looks, timeout=LOOK_WITHIN_S)
+        mended = []
+        for index, look in enumerate(looks):
+            failure = look.exception() if look.done() else TimeoutError()
+            if failure is None or isinstance(failure, ray.exceptions.RayActorError):
+                # An answer, or a death that Ray is mending already.
+                self._silent.pop(index, None)
+                continue
+            look.cancel()
+            self._silent[index] = self._silent.get(index, 0) + 1
+            if self._silent[index] >= SILENT_LOOKS:
+                log.error("shard %d does not answer; it is started anew", index)
+                ray.kill(self._actors[index], no_restart=False)
+                self._silent.pop(index)
+                mended.append(index)
+        return mended
 
     async def stop(self) -> None:
         stopping = [asyncio.ensure_future(_quietly(one.stop.remote())) for one in self._actors]

@@ -255,7 +255,7 @@ class System:
                 await self._http.post("/v1/score", json={"anonymousId": f"kairos-warm-up-{i}"})
 
     async def watch(self) -> None:
-        """Keep the record of processes fresh and the embedded store alive, until cancelled."""
+        """Keep the record of processes fresh, the embedded store alive and the shards answering, until cancelled."""
         while True:
             await asyncio.sleep(2.0)
             await asyncio.to_thread(self._record.note, self.settings.port)
@@ -263,6 +263,8 @@ class System:
                 self._say("the embedded store ended; starting it again")
                 with suppress(KairosError):
                     await self._store.start()
+            for index in await self._runtime.mend():
+                self._say(f"shard {index} did not answer any more and was started anew")
 
     async def stop(self) -> None:
         """Stop in reverse order; nothing of this run is left."""

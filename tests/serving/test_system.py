@@ -122,6 +122,16 @@ def test_a_shard_killed_under_load_loses_nothing_and_counts_nothing_twice(kairos
         assert kairos.profile(f"anon:{name}")["n_signals"] == len(acknowledged[name])
 
 
+def test_a_shard_that_hangs_is_started_anew(kairos: Running) -> None:
+    kairos.batch(kairos.event("patient", "p1"))
+    for victim in kairos.shards():
+        victim.suspend()
+    assert kairos.decide(anonymousId="patient")["degraded"]["rung"] == "tier1"
+    until(lambda: kairos.decide(anonymousId="patient")["degraded"] is None, within_s=90)
+    assert kairos.profile("anon:patient")["n_signals"] == 1
+    assert any("was started anew" in line for line in kairos.lines)
+
+
 def test_a_new_book_is_in_force_at_once_and_earlier_decisions_replay_identically(kairos: Running) -> None:
     decision = kairos.decide(anonymousId="scroller", context={"userAgent": IPHONE})["decisionId"]
     in_force = kairos.http.get("/v1/campaigns").json()

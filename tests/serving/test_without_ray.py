@@ -1,0 +1,69 @@
+"""The same shards, streams, store and HTTP application without Ray: the runtime's twin in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from actors.embedded import EmbeddedStore
+from actors.hosting import HostOptions, epoch_ms
+from actors.publishing import Publisher
+from actors.runtime import LocalRuntime
+from actors.supervisor import Supervisor
+from actors.valkey import valkey_stores
+from serving.books import SAMPLES
+from serving.ingress import Ingress, IngressOptions
+from serving.published import ensure_book
+from serving.settings import Settings
+
+N_SHARDS = 3
+
+
+@pytest.fixture
+async def kairos(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, LocalRuntime]]:
+    store = EmbeddedStore(tmp_path)
+    await store.start()
+    stores = valkey_stores(store.url)
+    await Supervisor(stores.table).assign(16, N_SHARDS)
+    source = (SAMPLES / "cart_recovery.yaml").read_text("utf-8")
+    await ensure_book(Publisher(stores.versions, stores.table, None, epoch_ms), source, "cart_recovery.yaml")
+    runtime = LocalRuntime()
+    await runtime.start_shards([HostOptions(i, store.url, "127.0.0.1") for i in range(N_SHARDS)])
+    ingress = Ingress(IngressOptions(Settings(), store.url))
+    await ingress.start()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(ingress), base_url="http://127.0.0.1") as http:
+        yield http, runtime
+    await ingress.stop()
+    await runtime.stop()
+    await stores.close()
+    await store.stop()
+
+
+async def test_a_visitor_is_seen_by_every_shard_that_has_a_part_of_them(
+    kairos: tuple[httpx.AsyncClient, LocalRuntime],
+) -> None:
+    http, runtime = kairos
+    for i in range(12):
+        event = {"type": "track", "event": "Scroll Depth", "anonymousId": f"a{i}", "messageId": f"m{i}"}
+        reply = await http.post("/v1/batch", json={"batch": [{**event, "properties": {"scroll_share": 0.9}}]})
+        assert reply.json()["accepted"] == 1
+        await http.post("/v1/identify", json={"anonymousId": f"a{i}", "userId": "ada", "messageId": f"i{i}"})
+    profile = (await http.get("/v1/profiles/user:ada")).json()
+    assert len(profile["identities"]) == 13
+    decision = (await http.post("/v1/decide", json={"anonymousId": "a3", "placement": "product_page"})).json()
+    assert (decision["profileId"], decision["recorded"]) == (profile["profileId"], True)
+    replayed = await http.get(f"/v1/decisions/{decision['decisionId']}", params={"replay": "true"})
+    assert replayed.json()["identical"] is True
+    assert all(one["calls"] > 0 for one in await runtime.describe())
+
+
+async def test_a_shard_whose_loop_does_not_turn_says_so(kairos: tuple[httpx.AsyncClient, LocalRuntime]) -> None:
+    _, runtime = kairos
+    runtime.hosts[0]._thread.loop.call_soon_threadsafe(time.sleep, 4.0)
+    with pytest.raises(TimeoutError):
+        runtime.hosts[0].describe()
+    assert runtime.hosts[1].describe()["shard"] == 1
