@@ -32,7 +32,7 @@ def rows(kairos: Kairos) -> list[Row]:
 def _events_a_second(kairos: Kairos, n_visitors: int, turn: int) -> tuple[float, float]:
     """Events accepted a second, and the p99 of a request in ms."""
     assert kairos.running is not None
-    names = shop.visitors()
+    names = shop.visitors(1_000)
     n_bodies = round(MOST_REQUESTS_A_SECOND * seconds())
     bodies = [body_of(names, f"{n_visitors}-{turn}", i, n_visitors) for i in range(n_bodies)]
     before = kairos.accepted()

@@ -18,7 +18,7 @@ SETTLE_S = 3.0
 def rows() -> list[Row]:
     """A start on an empty data directory, one on the same directory again, then rest."""
     found = []
-    with Kairos(shop.model()) as kairos:
+    with Kairos(shop.model(), n_warm=1_000) as kairos:
         found += _steps("cold", kairos, 60)
         kairos.again()
         found += _steps("warm", kairos, 35)
