@@ -86,6 +86,11 @@ class MemoryJournal:
         start = 0 if after is None else bisect_right(held, after, key=itemgetter(0))
         return held[start : start + limit]
 
+    async def read_back(self, partition: int, before: Position | None, limit: int) -> list[tuple[Position, bytes]]:
+        held = self._entries.get(partition, [])
+        end = len(held) if before is None else bisect_left(held, before, key=itemgetter(0))
+        return held[max(0, end - limit) : end][::-1]
+
     async def get(self, partition: int, position: Position) -> bytes | None:
         held = self._entries.get(partition, [])
         at = bisect_left(held, position, key=itemgetter(0))

@@ -10,9 +10,10 @@ from typing import Any, Final
 import orjson
 
 from actors.asking import Asks
+from actors.dry_running import dry_run_everywhere
 from actors.stores import Table, Versions
 from engine.book import Book, book_version
-from engine.errors import Conflict, KairosError, NotFound
+from engine.errors import Conflict, KairosError, NotFound, Unavailable
 from engine.prior import PriorModel
 
 ATTEMPTS: Final = 20
@@ -74,6 +75,16 @@ class Publisher:
         if found is None:
             raise NotFound("no_book", "no campaign book is published")
         return version, found[0], orjson.loads(found[1])
+
+    async def dry_run(self, book: Book, limit: int) -> dict[str, Any]:
+        """Which of the newest decisions (at most `limit` of each shard) would come out otherwise under this book.
+
+        Raises:
+            engine.errors.Unavailable: no shard answered.
+        """
+        if self._tells is None:
+            raise Unavailable("shard_unavailable", "there are no shards to ask here")
+        return await dry_run_everywhere(self._table, self._tells, book.data(), limit)
 
     async def _move_to(self, **changes: str) -> None:
         for _ in range(ATTEMPTS):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from actors.dry_running import DryRuns
 from actors.operations import Decided, Later, Reply, Scene, error, locate, profile_identity
 from engine.decide import decide
 from engine.decision import Decision
@@ -32,6 +33,7 @@ class Reading:
 
     def __init__(self, shard: SessionShard) -> None:
         self._shard = shard
+        self.dry_runs = DryRuns(shard)
 
     # -- decisions -------------------------------------------------------------------------------------
 

@@ -303,6 +303,8 @@ class SessionShard:
             return self.reading.profile(scene, call.op, call.payload)
         if call.op == "stats":
             return {"shard": self.index, **self.counts, "live": sum(len(p.live) for p in self.partitions.values())}
+        if call.op == "dry_run":
+            return self.reading.dry_runs.later(call.payload)
         if call.op == "refresh":
             return self._refresh_later
         if call.op in ("erase", "forget"):

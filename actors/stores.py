@@ -87,6 +87,10 @@ class Journal(Protocol):
         """At most `limit` entries after a position (None: from the oldest held), in journal order."""
         ...
 
+    async def read_back(self, partition: int, before: Position | None, limit: int) -> list[tuple[Position, bytes]]:
+        """At most `limit` entries before a position (None: from the newest), newest first."""
+        ...
+
     async def get(self, partition: int, position: Position) -> bytes | None:
         """The payload at exactly this position, if it is still held."""
         ...

@@ -73,6 +73,20 @@ class ValkeyJournal:
             entries = sorted(entries + await self._redacted(partition, inside))[:limit]
         return entries
 
+    async def read_back(self, partition: int, before: Position | None, limit: int) -> list[tuple[Position, bytes]]:
+        start = "+" if before is None else f"({to_id(before)}"
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.xrevrange(journal_key(partition), start, "-", count=limit)
+        pipeline.hkeys(_redacted_key(partition))
+        with answering():
+            found, redacted = await pipeline.execute()
+        entries = [(from_id(entry_id), fields[FIELD]) for entry_id, fields in found]
+        if redacted:
+            end = entries[-1][0] if len(entries) == limit else NEVER
+            inside = [at for at in map(from_id, redacted) if at > end and (before is None or at < before)]
+            entries = sorted(entries + await self._redacted(partition, inside), reverse=True)[:limit]
+        return entries
+
     async def get(self, partition: int, position: Position) -> bytes | None:
         at = to_id(position)
         pipeline = self._client.pipeline(transaction=True)

@@ -189,6 +189,46 @@ class BookVersion(Shape):
     version: str
 
 
+class Why(Shape):
+    """Why a part of a decision comes out otherwise."""
+
+    what: str
+    text: str
+
+
+class ChangedDecision(Shape):
+    """A decision that comes out otherwise: the answer of the book in force, and that of the proposed one."""
+
+    decision_id: str
+    profile_id: str
+    at_ms: int
+    placement: str
+    changes: list[str]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    why: list[Why]
+
+
+class DryRun(Shape):
+    """Recorded decisions taken again by a proposed book, each from its own recorded inputs."""
+
+    decisions: int = Field(description="Looked at.")
+    changed: int
+    decided_again: int = Field(description="Recorded under earlier versions: the book in force decided them again too.")
+    unreadable: int = Field(description="Recorded under another feature schema, and left out.")
+    from_: int | None = Field(alias="from", description="Epoch ms of the oldest decision looked at.")
+    until: int | None
+    kinds: dict[str, int] = Field(description="Decisions with each kind of change; `figures` alone changes no answer.")
+    segments: dict[str, dict[str, int]] = Field(description="campaign.segment: decisions before, after, entered, left.")
+    offers: dict[str, dict[str, int]] = Field(description="campaign.offer: servings before, after, gained, lost.")
+    reasons: dict[str, dict[str, int]] = Field(description="campaign.offer: how often each reason became which.")
+    changed_ids: list[str]
+    examples: list[ChangedDecision]
+    book: str = Field(description="The version in force, compared with.")
+    missing: list[dict[str, Any]] = Field(description="Shards that did not answer, and why.")
+    warnings: list[str]
+
+
 class Status(Shape):
     """How it is."""
 

@@ -131,6 +131,7 @@ def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
         route("GET", "/v1/models", books.models, "admin"),
         route("GET", "/v1/campaigns", books.read, "admin"),
         route("PUT", "/v1/campaigns", books.replace, "admin", body.book_bytes),
+        route("POST", "/v1/campaigns/dry-run", books.dry_run, "admin", body.book_bytes),
         route("POST", "/v1/campaigns/rollback", books.roll_back, "admin", SMALL),
         route("GET", "/healthz", about.health, None),
         route("GET", "/readyz", about.ready, None),

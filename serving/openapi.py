@@ -52,6 +52,7 @@ def _operations() -> list[_Operation]:
     ]  # fmt: skip
     gone, replay = (404, 410), (("replay", "boolean", "Recompute the decision and say whether it is identical."),)
     backfill = (("backfill", "boolean", "History: no budgets, experiments or alarms."),)
+    dry_run = (("limit", "integer", "The newest decisions of each shard: 1 to 5000, 500 where absent."),)
     open_errors = (503,)
     return [
         *(o("post", f"/v1/{name}", f"Observe: {name}", "write", a.Counts, body, example, e.COUNTS, _WRITES)
@@ -74,6 +75,8 @@ def _operations() -> list[_Operation]:
         o("get", "/v1/campaigns", "The campaign book in force", "admin", a.BookInForce, errors=(401, 403, 503)),
         o("put", "/v1/campaigns", "Replace the campaign book", "admin", a.BookVersion, "application/yaml",
           answer_example=e.ROLLBACK, errors=_WRITES),
+        o("post", "/v1/campaigns/dry-run", "Which recent decisions a book would change", "admin", a.DryRun,
+          "application/yaml", errors=_WRITES, query=dry_run),
         o("post", "/v1/campaigns/rollback", "Back to an earlier book", "admin", a.BookVersion, a.BookVersion,
           e.ROLLBACK, e.ROLLBACK, (*_WRITES, 404)),
         o("get", "/healthz", "Alive", None, a.Status),
@@ -135,7 +138,7 @@ def _describe(op: _Operation) -> dict[str, Any]:
         )
     if op.body is not None:
         described["requestBody"] = {"required": True, **_content(op.body, op.example, "")}
-        if op.path == "/v1/campaigns":
+        if op.body == "application/yaml":
             described["requestBody"]["content"]["application/json"] = {"schema": {"type": "object"}}
     return described
 

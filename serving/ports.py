@@ -25,6 +25,13 @@ class Worlds(Protocol):
             BookInvalid: with every finding; nothing was changed.
         """
 
+    async def dry_run(self, source: str, limit: int) -> dict[str, Any]:
+        """Which of the newest decisions would come out otherwise under this book; changes nothing.
+
+        Raises:
+            BookInvalid: with every finding. Unavailable: no shard answered.
+        """
+
     async def rollback_book(self, version: str) -> str:
         """Put an earlier version in force again; return its version.
 

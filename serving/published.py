@@ -30,6 +30,12 @@ class PublishedWorlds:
         """Replace the whole book; raises `BookFileInvalid` with every finding, and then changes nothing."""
         return await self._publisher.publish_book(read_book(source.encode(), "campaigns.yaml").book, source)
 
+    async def dry_run(self, source: str, limit: int) -> dict[str, Any]:
+        """Which of the newest decisions would come out otherwise under this book; raises as `put_book` does."""
+        found = read_book(source.encode(), "campaigns.yaml")
+        warnings = [warning.text() for warning in found.warnings]
+        return {**await self._publisher.dry_run(found.book, limit), "warnings": warnings}
+
     async def rollback_book(self, version: str) -> str:
         """Put an earlier version in force again."""
         return await self._publisher.return_to_book(version)

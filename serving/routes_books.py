@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from actors.dry_running import MAX_DECISIONS
 from engine.errors import InvalidInput
 from engine.fields import identifier, refuse
 from serving.bodies import YAML_TYPES, check_media, read_object
 from serving.endpoint import Call, Room
 from serving.problems import Reply, json_reply
+
+DRY_RUN_LIMIT: Final = 500
+"""Decisions of each shard that a dry run looks at unless told otherwise."""
 
 
 class Books:
@@ -26,18 +32,28 @@ class Books:
 
     async def replace(self, call: Call) -> Reply:
         """Replace the whole book, from YAML or JSON."""
-        media = check_media(call.headers, YAML_TYPES)
         if (canary := call.query("canary")) is not None:
             raise refuse(
                 "canary", canary, "no canary: a new book cannot be tried on a share of users yet", "bad_canary"
             )
-        if media == b"application/json":
+        return json_reply({"version": await self._room.worlds.put_book(self._source(call))})
+
+    async def dry_run(self, call: Call) -> Reply:
+        """Which of the newest decisions would come out otherwise under this book; nothing is changed."""
+        limit, given = DRY_RUN_LIMIT, call.query("limit")
+        if given is not None:
+            if not (given.isascii() and given.isdigit() and len(given) < 5 and 1 <= int(given) <= MAX_DECISIONS):
+                raise refuse("limit", given, f"a number from 1 to {MAX_DECISIONS}", "bad_limit")
+            limit = int(given)
+        return json_reply(await self._room.worlds.dry_run(self._source(call), limit))
+
+    def _source(self, call: Call) -> str:
+        if check_media(call.headers, YAML_TYPES) == b"application/json":
             read_object(call.body, self._room.settings.body.depth)
         try:
-            source = call.body.decode()
+            return call.body.decode()
         except UnicodeDecodeError:
             raise InvalidInput("bad_book", "body: expected UTF-8") from None
-        return json_reply({"version": await self._room.worlds.put_book(source)})
 
     async def roll_back(self, call: Call) -> Reply:
         """Put an earlier version in force again."""

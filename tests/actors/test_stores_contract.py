@@ -141,6 +141,22 @@ async def test_reading_page_by_page_passes_every_redacted_entry_once(stores: Sto
         assert seen == [(1, seq) for seq in range(12)]
 
 
+async def test_reading_back_page_by_page_is_reading_reversed(stores: Stores) -> None:
+    await written(stores, *((1, seq) for seq in range(6)), *((2, seq) for seq in range(6)))
+    for at in ((1, 0), (1, 3), (1, 4), (2, 5)):
+        await stores.journal.redact(P, at, b"clean")
+    forwards = await stores.journal.read(P, None, 100)
+    assert len(forwards) == 12
+    for limit in (1, 2, 3, 5, 100):
+        before, seen = None, []
+        while page := await stores.journal.read_back(P, before, limit):
+            assert len(page) <= limit
+            seen += page
+            before = page[-1][0]
+        assert seen == forwards[::-1]
+    assert await stores.journal.read_back(3, None, 5) == []
+
+
 async def test_a_redacted_entry_can_be_redacted_again_forgotten_and_trimmed(stores: Stores) -> None:
     await written(stores, (1, 0), (1, 1), (1, 2))
     await stores.journal.redact(P, (1, 0), b"first")

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from engine.dry_run import NOTHING
 from engine.errors import KairosError, NotFound
 from engine.findings import BookInvalid, Finding
 from engine.ids import partition_of, profile_id
@@ -143,6 +144,7 @@ class FakeWorlds:
     def __init__(self) -> None:
         self.books = {"b1": "campaigns: {}\n"}
         self.version = "b1"
+        self.dry_run_limit = 0
 
     async def current_book(self) -> dict[str, Any]:
         return {"version": self.version, "yaml": self.books[self.version], "book": {"campaigns": {}}}
@@ -154,6 +156,13 @@ class FakeWorlds:
         self.version = f"b{len(self.books) + 1}"
         self.books[self.version] = source
         return self.version
+
+    async def dry_run(self, source: str, limit: int) -> dict[str, Any]:
+        if "typo" in source:
+            found = Finding("campaigns.typo", "unknown_key", "no such key", "typo", "a campaign", "campaign")
+            raise BookInvalid([found])
+        self.dry_run_limit = limit
+        return {**NOTHING, "book": self.version, "model": "prior-1", "missing": [], "warnings": [], "shards": 1}
 
     async def rollback_book(self, version: str) -> str:
         if version not in self.books:

@@ -118,7 +118,7 @@ SCOPE_OF = {
     ("GET", "/v1/profiles/anon:a"): "admin", ("DELETE", "/v1/profiles/anon:a"): "admin",
     ("GET", "/v1/campaigns"): "admin", ("PUT", "/v1/campaigns"): "admin", ("GET", "/v1/models"): "admin",
     ("POST", "/v1/identities/unlink"): "admin", ("POST", "/v1/campaigns/rollback"): "admin",
-    ("GET", "/v1/profiles/anon:a/export"): "admin",
+    ("GET", "/v1/profiles/anon:a/export"): "admin", ("POST", "/v1/campaigns/dry-run"): "admin",
 }  # fmt: skip
 KEY_OF = {"write": "write-key-1", "decide": "decide-key", "admin": "admin-key-1"}
 
