@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,4 +120,24 @@ def fit_trees(table: Table, parameters: Parameters, rows: NDArray[np.int64] | No
         raise InvalidInput("bad_parameters", f"LightGBM refuses to fit: {error}") from error
     gain = np.asarray(booster.feature_importance("gain"), dtype=np.float64)
     text: str = booster.model_to_string(num_iteration=-1)
+    return Trees(text.encode(), gain / gain.sum() if gain.sum() > 0 else gain)
+
+
+def refit_trees(
+    blob: bytes, x: NDArray[np.float64], y: NDArray[np.float64], decay: float, parameters: Parameters
+) -> Trees:
+    """The same trees with leaves moved towards newer rows, `x` of shape (n, n_features) and `y` (n,): no tree is added.
+
+    A leaf becomes decay · old + (1 − decay) · new; one that no row reaches stays. Raises InvalidInput `bad_parameters`.
+    """
+    import lightgbm
+
+    given: dict[str, Any] = {key: parameters[key] for key in ("lambda_l2", *_FIXED)}
+    try:
+        booster = lightgbm.Booster(model_str=blob.decode())
+        moved = booster.refit(x, y, decay_rate=decay, num_threads=int(parameters["n_threads"]), **given)
+    except lightgbm.basic.LightGBMError as error:
+        raise InvalidInput("bad_parameters", f"LightGBM refuses to refit: {error}") from error
+    gain = np.asarray(moved.feature_importance("gain"), dtype=np.float64)
+    text: str = moved.model_to_string(num_iteration=-1)
     return Trees(text.encode(), gain / gain.sum() if gain.sum() > 0 else gain)
