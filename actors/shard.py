@@ -125,6 +125,7 @@ class SessionShard:
         await self._claim([p for p, owner in enumerate(state.owners) if owner == self.index])
         self.spawn(self._loop())
         self.spawn(self._follow())
+        self.spawn(self._tick())
 
     async def stop(self) -> None:
         """Answer what is in the inbox, save what is dirty, stop."""
@@ -181,8 +182,7 @@ class SessionShard:
                     return
                 self._arrived.clear()
                 self._between_batches()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), 1.0)
+                await self._arrived.wait()
                 continue
             calls, self._inbox = self._inbox[:MAX_BATCH], self._inbox[MAX_BATCH:]
             try:
@@ -194,6 +194,12 @@ class SessionShard:
                 for index in {call.partition for call in calls}:
                     self._reset(index)
             self._between_batches()
+
+    async def _tick(self) -> None:
+        """Turn the loop now and then when nothing arrives, for what is done between batches."""
+        while True:
+            await asyncio.sleep(1.0)
+            self._arrived.set()
 
     async def _commit(self, calls: list[Call]) -> None:
         self.counts["batches"] += 1

@@ -69,8 +69,10 @@ def thompson(candidates: Sequence[Candidate]) -> list[float]:
     return [s / total for s in shares]
 
 
-_PANELS: Final = 48
+_PANELS: Final = 24
+_SIMPSON: Final = (1.0, *(4.0 if k % 2 else 2.0 for k in range(1, _PANELS)), 1.0)
 _ROOT2: Final = math.sqrt(2.0)
+_ROOT_2PI: Final = math.sqrt(2.0 * math.pi)
 
 
 def _win(candidates: Sequence[Candidate], index: int, floor: float) -> float:
@@ -83,15 +85,16 @@ def _win(candidates: Sequence[Candidate], index: int, floor: float) -> float:
         return 0.0
     rivals = [(c.worth, c.deviation * _ROOT2) for i, c in enumerate(candidates) if i != index and c.deviation > 0.0]
     step = (high - low) / _PANELS
-    total = 0.0
-    for k in range(_PANELS + 1):
-        x = low + k * step
-        z = (x - one.worth) / one.deviation
-        density = math.exp(-0.5 * z * z)
-        for mean, spread in rivals:
-            density *= 0.5 * math.erfc((mean - x) / spread)
-        total += density * (1 if k in (0, _PANELS) else 4 if k % 2 else 2)
-    return total * step / 3.0 / (one.deviation * math.sqrt(2.0 * math.pi))
+    exp, erfc, mean, precision = math.exp, math.erfc, one.worth, -0.5 / one.deviation**2
+    halves = 0.5 ** len(rivals)
+    total, x = 0.0, low
+    for weight in _SIMPSON:
+        density = weight * exp(precision * (x - mean) ** 2)
+        for rival, spread in rivals:
+            density *= erfc((rival - x) / spread)
+        total += density
+        x += step
+    return halves * total * step / 3.0 / (one.deviation * _ROOT_2PI)
 
 
 def propensities(kind: str, candidates: Sequence[Candidate], epsilon: float) -> list[float]:
