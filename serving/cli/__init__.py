@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "demo": "Start Kairos and watch simulated shoppers, decisions and reasons.",
     "up": "Start Kairos here, or on the Ray cluster of this machine.",
     "validate": "Check a campaign book: every mistake at once, with its line.",
+    "dry-run": "Which recent decisions a book would change, before it is in force.",
+    "simulate": "Walk one persona through a book, step by step.",
     "explain": "Tell why a decision came out as it did.",
     "replay": "Send a file of events to a running Kairos.",
     "train": "Fit the conversion model on a table, with held-out metrics.",
@@ -48,11 +50,12 @@ class Commands(TyperGroup):
 
 def load(name: str) -> Any:
     """Import a command: the function of its module's name, or the module's `app` where it has sub-commands."""
-    module = import_module(f"serving.cli.{name}")
+    word = name.replace("-", "_")
+    module = import_module(f"serving.cli.{word}")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False)
-        app.command(name)(getattr(module, name))
+        app.command(name)(getattr(module, word))
     return typer.main.get_command(app)
 
 
