@@ -1,0 +1,255 @@
+"""The tail of the journal stays bounded, and archive and tail together stay the whole journal, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.archive import MemoryArchive
+from actors.archiver import Archiver, ArchiveSettings
+from actors.history import History
+from actors.memory import MemoryJournal
+from actors.segment import Row
+from actors.segments import Segments
+from actors.stores import APPENDED, Entry, Position
+from engine.errors import Fenced, Unavailable
+
+P = 5
+NOW = 1_764_000_000_000
+DAY_MS = 86_400_000
+SMALL = ArchiveSettings(tail_bytes=2_000, hard_bytes=6_000, segment_bytes=1_000)
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+@dataclass
+class Tail:
+    """A partition as the archiver sees it."""
+
+    index: int = P
+    epoch: int = 1
+    ready: bool = True
+    position: Position = (1, 0)
+    covered: Position = (0, 0)
+
+
+class Place:
+    """A journal with an archive beside it and an owner who can be killed at any call to either."""
+
+    def __init__(self, limits: ArchiveSettings = SMALL) -> None:
+        self.journal, self.archive, self.limits = MemoryJournal(), MemoryArchive(), limits
+        self.tail, self.written, self.now_ms = Tail(), list[Row](), NOW
+        self.archiver = self.opened()
+
+    def opened(self) -> Archiver:
+        return Archiver(self.journal, self.archive, self.limits, lambda: self.now_ms)
+
+    async def write(self, n: int, size: int = 100, track: str = "anon:a", t_ms: int | None = None) -> None:
+        for _ in range(n):
+            self.tail.position = (self.tail.epoch, self.tail.position[1] + 1)
+            payload = orjson.dumps([1, ["s", track, t_ms or self.now_ms, 0, "x" * size]])
+            assert await self.journal.append([Entry(P, *self.tail.position, payload)]) == [APPENDED]
+            self.written.append((self.tail.position, payload))
+
+    def cover(self) -> None:
+        self.tail.covered = self.tail.position
+
+    async def take_over(self) -> None:
+        self.tail = Tail(epoch=self.tail.epoch + 1, position=(self.tail.epoch + 1, 0), covered=self.tail.covered)
+        payload = orjson.dumps([1])
+        assert await self.journal.append([Entry(P, *self.tail.position, payload)]) == [APPENDED]
+        self.written.append((self.tail.position, payload))
+        self.archiver = self.opened()
+
+    async def turns(self) -> None:
+        while await self.archiver.turn(self.tail):
+            pass
+
+    async def all(self) -> list[Row]:
+        return [row async for row in History(self.journal, Segments(self.archive), foreign=True).entries(P)]
+
+    async def bytes_of_tail(self) -> int:
+        return (await self.journal.size(P))[1]
+
+
+async def test_the_tail_is_bounded_and_nothing_is_missing_or_double() -> None:
+    place = Place()
+    await place.write(200)
+    place.cover()
+    await place.turns()
+    assert await place.bytes_of_tail() <= SMALL.tail_bytes + SMALL.segment_bytes
+    assert len(place.archive.held) > 1
+    assert await place.all() == place.written
+
+
+async def test_what_no_snapshot_covers_stays_in_the_tail() -> None:
+    place = Place()
+    await place.write(50)
+    place.cover()
+    await place.write(100)
+    await place.turns()
+    first = await place.journal.first(P)
+    assert first == (1, 51)
+    assert await place.all() == place.written
+
+
+async def test_a_quiet_partitions_old_entries_are_archived_too() -> None:
+    place = Place()
+    await place.write(3)
+    place.cover()
+    await place.turns()
+    assert place.archive.held == {}
+    place.now_ms += 2 * DAY_MS
+    await place.write(1)
+    await place.turns()
+    assert await place.journal.first(P) == (1, 4)
+    assert await place.all() == place.written
+
+
+async def test_an_archive_that_fails_lets_the_tail_grow_to_its_limit_and_says_so_and_recovers() -> None:
+    place = Place()
+
+    def full(verb: str, _name: str) -> None:
+        if verb == "put":
+            raise Unavailable("archive_full", "no space left on device")
+
+    place.archive.fault = full
+    await place.write(30)
+    place.cover()
+    with pytest.raises(Unavailable):
+        await place.turns()
+    assert place.archiver.full(P) is None
+    await place.write(60)
+    place.cover()
+    with pytest.raises(Unavailable):
+        await place.turns()
+    assert "no space left" in (place.archiver.full(P) or "")
+    assert await place.all() == place.written
+    place.archive.fault = lambda _verb, _name: None
+    await place.turns()
+    assert place.archiver.full(P) is None
+    assert await place.bytes_of_tail() <= SMALL.tail_bytes + SMALL.segment_bytes
+    assert await place.all() == place.written
+
+
+async def test_a_fenced_archiver_trims_nothing() -> None:
+    place = Place()
+    await place.write(100)
+    place.cover()
+    stale, tail = place.archiver, place.tail
+    await place.take_over()
+    with pytest.raises(Fenced):
+        await stale.turn(tail)
+    assert await place.journal.first(P) == (1, 1)
+
+
+async def test_what_a_fenced_archiver_still_wrote_changes_nothing() -> None:
+    place = Place()
+    await place.write(100)
+    place.cover()
+    stale, tail = place.archiver, place.tail
+    gate, reached = asyncio.Event(), asyncio.Event()
+    put = place.archive.put
+
+    async def held(name: str, blob: bytes) -> None:
+        reached.set()
+        await gate.wait()
+        await put(name, blob)
+
+    place.archive.put = held  # type: ignore[method-assign]
+    late = asyncio.ensure_future(stale.turn(tail))
+    await reached.wait()
+    place.archive.put = put  # type: ignore[method-assign]
+    await place.take_over()
+    place.cover()
+    await place.turns()
+    gate.set()
+    with pytest.raises(Fenced):
+        await late
+    assert await place.all() == place.written
+
+
+async def test_a_reader_sees_every_entry_once_while_they_move() -> None:
+    place = Place()
+    await place.write(300)
+    place.cover()
+    history = History(place.journal, place.archiver.segments)
+
+    moving = asyncio.ensure_future(place.turns())
+    seen: list[Row] = []
+    after: Position | None = None
+    while rows := await history.read(P, after, 7):
+        seen += rows
+        after = rows[-1][0]
+        await asyncio.sleep(0)
+    await moving
+    assert seen == place.written
+    assert place.archive.held
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("write"), st.integers(1, 30), st.integers(0, 400)),
+            st.tuples(st.just("cover"), st.just(0), st.just(0)),
+            st.tuples(st.just("turn"), st.just(0), st.just(0)),
+            st.tuples(st.just("killed"), st.integers(0, 25), st.booleans()),
+            st.tuples(st.just("days"), st.integers(1, 2), st.just(0)),
+        ),
+        max_size=30,
+    )
+)
+def test_archive_and_tail_are_the_whole_journal_whatever_the_crashes(steps: list[tuple[str, int, Any]]) -> None:
+    async def life() -> None:
+        place = Place(replace(SMALL, signals_ms=10**15))
+        for step, n, more in steps:
+            if step == "write":
+                await place.write(n, more)
+            elif step == "cover":
+                place.cover()
+            elif step == "days":
+                place.now_ms += n * DAY_MS
+            elif step == "turn":
+                await place.turns()
+            else:
+                place.archiver = Archiver(dying(place.journal, n, more), dying(place.archive, n, more), place.limits,
+                                          lambda: place.now_ms)  # fmt: skip
+                with suppress(Killed):
+                    await place.turns()
+                await place.take_over()
+            assert await place.all() == place.written
+            held = [position for position, _ in await place.journal.read(P, None, 10**6)]
+            assert [p for p, _ in place.written if p > place.tail.covered and p not in held] == []
+
+    asyncio.run(life())
+
+
+def dying(target: Any, after_calls: int, done_first: bool) -> Any:
+    """The same thing; the process is killed with one of its next calls, before or after it took effect."""
+    left = [after_calls]
+
+    class Dying:
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            async def call(*given: Any) -> Any:
+                left[0] -= 1
+                if left[0] < 0 and not done_first:
+                    raise Killed
+                result = await getattr(target, name)(*given)
+                if left[0] < 0:
+                    raise Killed
+                return result
+
+            return call
+
+    return Dying()
