@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import InvalidInput
-from training.evidence import SRM_ALPHA, ratio_interval, ratio_log_e, srm_log_e, threshold
+from training.evidence import SRM_ALPHA, challenger_share, ratio_interval, ratio_log_e, srm_log_e, threshold
 from training.looks import Look
 from training.sequences import TUNED_FOR, Running, contrast, interval, mean_above_log_e, mean_log_e
 
@@ -60,6 +60,7 @@ def replay(
     if not 0 <= margin < 1:
         raise InvalidInput("bad_margin", f"the margin is {margin:g}, expected at least 0 and below 1")
     high = threshold(alpha)
+    challenger_share(share, 1.0)  # refuses a share that is none
     readings = tuple(_read(look, alpha, margin, share, tuned_for) for look in looks)
     stopped = rollout = None
     for place, reading in enumerate(readings, 1):
