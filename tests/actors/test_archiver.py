@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -197,59 +198,67 @@ async def test_a_reader_sees_every_entry_once_while_they_move() -> None:
     assert place.archive.held
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.one_of(
-            st.tuples(st.just("write"), st.integers(1, 30), st.integers(0, 400)),
-            st.tuples(st.just("cover"), st.just(0), st.just(0)),
-            st.tuples(st.just("turn"), st.just(0), st.just(0)),
-            st.tuples(st.just("killed"), st.integers(0, 25), st.booleans()),
-            st.tuples(st.just("days"), st.integers(1, 2), st.just(0)),
+        st.tuples(
+            st.integers(0, 40).map(lambda n: n * 150),  # bytes written
+            st.booleans(),  # then covered by snapshots
+            st.sampled_from([0, 0, 1]),  # days that pass
+            st.one_of(st.none(), st.tuples(st.integers(0, 14), st.booleans())),  # killed at a call, or lives
         ),
-        max_size=30,
+        max_size=8,
     )
 )
-def test_archive_and_tail_are_the_whole_journal_whatever_the_crashes(steps: list[tuple[str, int, Any]]) -> None:
+def test_archive_and_tail_are_the_whole_journal_whatever_the_crashes(
+    turns: list[tuple[int, bool, int, tuple[int, bool] | None]],
+) -> None:
     async def life() -> None:
         place = Place(replace(SMALL, signals_ms=10**15))
-        for step, n, more in steps:
-            if step == "write":
-                await place.write(n, more)
-            elif step == "cover":
+        for n_bytes, covers, days, killed in turns:
+            place.now_ms += days * DAY_MS
+            await place.write(n_bytes // 200)
+            if covers:
                 place.cover()
-            elif step == "days":
-                place.now_ms += n * DAY_MS
-            elif step == "turn":
+            if killed is None:
                 await place.turns()
             else:
-                place.archiver = Archiver(dying(place.journal, n, more), dying(place.archive, n, more), place.limits,
-                                          lambda: place.now_ms)  # fmt: skip
+                kill = Kill(*killed)
+                journal, archive = kill.among(place.journal), kill.among(place.archive)
+                place.archiver = Archiver(journal, archive, place.limits, lambda: place.now_ms)
                 with suppress(Killed):
                     await place.turns()
                 await place.take_over()
             assert await place.all() == place.written
+            names = await Segments(place.archive).names(P)
+            assert all(earlier.last < later.first for earlier, later in pairwise(names))
             held = [position for position, _ in await place.journal.read(P, None, 10**6)]
-            assert [p for p, _ in place.written if p > place.tail.covered and p not in held] == []
+            assert [at for at, _ in place.written if at > place.tail.covered and at not in held] == []
 
     asyncio.run(life())
 
 
-def dying(target: Any, after_calls: int, done_first: bool) -> Any:
-    """The same thing; the process is killed with one of its next calls, before or after it took effect."""
-    left = [after_calls]
+class Kill:
+    """The process is killed with one of its next calls to journal or archive, before or after it took effect."""
 
-    class Dying:
-        def __getattr__(self, name: str) -> Callable[..., Any]:
-            async def call(*given: Any) -> Any:
-                left[0] -= 1
-                if left[0] < 0 and not done_first:
-                    raise Killed
-                result = await getattr(target, name)(*given)
-                if left[0] < 0:
-                    raise Killed
-                return result
+    def __init__(self, after_calls: int, done_first: bool) -> None:
+        self._left, self._done_first = after_calls, done_first
 
-            return call
+    def among(self, target: Any) -> Any:
+        """The same thing, until then."""
+        kill = self
 
-    return Dying()
+        class Mortal:
+            def __getattr__(self, name: str) -> Callable[..., Any]:
+                return lambda *given: kill._call(getattr(target, name), *given)
+
+        return Mortal()
+
+    async def _call(self, work: Callable[..., Any], *given: Any) -> Any:
+        self._left -= 1
+        if self._left < 0 and not self._done_first:
+            raise Killed
+        result = await work(*given)
+        if self._left < 0:
+            raise Killed
+        return result
