@@ -80,7 +80,7 @@ class Publisher:
         """Which of the newest decisions (at most `limit` of each shard) would come out otherwise under this book.
 
         Raises:
-            engine.errors.Unavailable: no shard answered.
+            engine.errors.InvalidInput: the shards refuse the book. Unavailable: no shard answered.
         """
         if self._tells is None:
             raise Unavailable("shard_unavailable", "there are no shards to ask here")

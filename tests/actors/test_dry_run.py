@@ -202,3 +202,16 @@ async def test_the_publisher_asks_the_shards_and_publishes_nothing(town: Town) -
     assert found["book"] == version == (await publisher.current_book())[0]
     with pytest.raises(Unavailable):
         await Publisher(town.stores.versions, town.stores.table, None, lambda: T0).dry_run(load_book(BOOK), 100)
+
+
+async def test_decisions_behind_many_signals_are_found_but_not_at_any_price(town: Town) -> None:
+    (decision,) = await decided(town, [0.66])
+    for n in range(40):
+        await town.observe("anon:v0", scroll(0.1, T0 + 10 + n))
+    found = await dry(town, book(above=0.65), limit=20)
+    assert found["changedIds"] == [decision]
+    assert 40 < found["entries"] < 60
+    # Four entries for each decision wanted, and one reading of each partition, are spent; then it is given up.
+    given_up = await dry(town, book(above=0.65), limit=1)
+    assert (given_up["decisions"], given_up["missing"]) == (0, [])
+    assert given_up["entries"] < 50
