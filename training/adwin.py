@@ -26,11 +26,12 @@ class Adwin:
     """Adaptive windowing over values in [0, 1], in memory of O(log width).
 
     A cut of the window into an old and a new part is a change when their means differ by more than
-    ε = √(2/m · σ² · ln(2 ln n/δ)) + 2/(3m) · ln(2 ln n/δ), m the harmonic mean of the parts' sizes, n the width and
-    σ² the variance of the whole; the old part is then dropped. `delta` is the chance of a false change at one check.
+    ε = √(2/m · σ² · ln(2 ln n/δ)) + 2/(3m) · ln(2 ln n/δ), with 1/m the sum of 1/size over both parts, n the width
+    and σ² the variance of the whole. `delta` is the chance of a false change at one check.
 
     Source: Bifet & Gavaldà 2007, "Learning from time-changing data with adaptive windowing" (ADWIN2, its
-    exponential histogram with at most five buckets a level, and its bound for practical use).
+    exponential histogram with at most five buckets a level, and its bound for practical use). Theirs drops one oldest
+    bucket at a time; here all that is older than the clearest cut goes at once, so that one shift is one alarm.
     """
 
     def __init__(self, delta: float = 0.002, clock: int = 32) -> None:
@@ -69,38 +70,42 @@ class Adwin:
             self._levels[depth + 1].append(_joined(level.pop(0), level.pop(0)))
 
     def _shrink(self) -> Change | None:
-        """Drop the oldest bucket for as long as some cut is a change; the direction is that of the last such cut."""
+        """Drop what is older than the clearest cut for as long as there is one; the direction is that of the first."""
         change: Change | None = None
-        while (found := self._cut()) is not None:
-            change = found
-            level = next(level for level in reversed(self._levels) if level)
-            self._whole = _without(self._whole, level.pop(0))
+        while (cut := self._cut()) is not None:
+            difference, n_older = cut
+            change = change or ("rose" if difference > 0 else "fell")
+            kept = self.width - n_older
+            while self.width > kept:
+                level = next(level for level in reversed(self._levels) if level)
+                self._whole = _without(self._whole, level.pop(0))
             while len(self._levels) > 1 and not self._levels[-1]:
                 self._levels.pop()
         return change
 
-    def _cut(self) -> Change | None:
+    def _cut(self) -> tuple[float, int] | None:
+        """The cut whose means differ by most in terms of its bound, as (new mean − old mean, size of the old part)."""
         n = self.width
         if n < 2 * _SMALLEST_PART:
             return None
         log_term = math.log(2.0 * math.log(n) / self.delta)
         variance = self._whole.spread / n
-        old_n, old_total = 0, 0.0
-        for level in reversed(self._levels):
-            for bucket in level:
-                old_n += bucket.size
-                old_total += bucket.total
-                new_n = n - old_n
-                if new_n < _SMALLEST_PART:
-                    return None
-                if old_n < _SMALLEST_PART:
-                    continue
-                difference = (self._whole.total - old_total) / new_n - old_total / old_n
-                inverse = 1.0 / old_n + 1.0 / new_n
-                bound = math.sqrt(2.0 * inverse * variance * log_term) + 2.0 / 3.0 * inverse * log_term
-                if abs(difference) > bound:
-                    return "rose" if difference > 0 else "fell"
-        return None
+        old_n, old_total, clearest = 0, 0.0, 1.0
+        found: tuple[float, int] | None = None
+        for bucket in (bucket for level in reversed(self._levels) for bucket in level):
+            old_n += bucket.size
+            old_total += bucket.total
+            new_n = n - old_n
+            if new_n < _SMALLEST_PART:
+                break
+            if old_n < _SMALLEST_PART:
+                continue
+            difference = (self._whole.total - old_total) / new_n - old_total / old_n
+            inverse = 1.0 / old_n + 1.0 / new_n
+            bound = math.sqrt(2.0 * inverse * variance * log_term) + 2.0 / 3.0 * inverse * log_term
+            if abs(difference) > clearest * bound:
+                clearest, found = abs(difference) / bound, (difference, old_n)
+        return found
 
 
 def _joined(a: _Bucket, b: _Bucket) -> _Bucket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -34,12 +35,19 @@ class DriftWatch:
 
     def __init__(self, delta: float = 0.002) -> None:
         self._loss, self._residual = Adwin(delta), Adwin(delta)
-        self.n_rows = 0
+        self._n_expected = self.n_rows = 0
 
     @property
-    def width(self) -> int:
-        """How many newest rows neither detector could tell apart."""
-        return min(self._loss.width, self._residual.width)
+    def width(self) -> int | None:
+        """How many newest rows came since the last change that either detector saw; None if there never was one."""
+        width = min(self._loss.width, self._residual.width)
+        return width if width < self._n_expected + self.n_rows else None
+
+    def begin(self, labels: Iterable[float], answers: Iterable[float]) -> None:
+        """Take rows of the time before, answered by a model that had not seen them: what is to be expected."""
+        for label, p in zip(labels, answers, strict=True):
+            self.observe(label, p)
+        self._n_expected, self.n_rows = self.n_rows, 0
 
     def observe(self, label: float, p: float) -> tuple[Alarm, ...]:
         """Take one matured row: its label (0 or 1) and the probability that was answered; gives new alarms."""

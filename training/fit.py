@@ -130,6 +130,8 @@ def refit_trees(
 
     A leaf becomes decay · old + (1 − decay) · new; one that no row reaches stays. Raises InvalidInput `bad_parameters`.
     """
+    if len(y) == 0:
+        raise InvalidInput("bad_parameters", "there are no rows to refit on")
     import lightgbm
 
     given: dict[str, Any] = {key: parameters[key] for key in ("lambda_l2", *_FIXED)}

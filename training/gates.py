@@ -109,13 +109,16 @@ def _log_loss(y: Floats, champion: Floats, candidate: Floats, limits: Limits) ->
 def _calibration(y: Floats, champion: Floats, candidate: Floats, limits: Limits) -> Finding:
     """Refused is what is off by more than the limit, beyond chance, and further than the champion is.
 
-    Beyond chance: |Σp − Σy| against √Σp(1−p) (Spiegelhalter 1986). In a drift the champion is off as well, and the
-    candidate that is less so is the cure.
+    Except that a paired log-loss that is better beyond chance outweighs it: it counts calibration in. Beyond chance
+    is |Σp − Σy| against √Σp(1−p) (Spiegelhalter 1986). In a drift the champion is off as well, and the candidate that
+    is less so is the cure.
     """
     ratio, before = calibration_ratio(y, candidate), calibration_ratio(y, champion)
     off, off_before = abs(math.log(ratio)), abs(math.log(before))
     z = float(abs(candidate.sum() - y.sum()) / np.sqrt((candidate * (1 - candidate)).sum()))
-    passed = off <= math.log(limits.off_by) or z <= _Z or off <= off_before
+    better = losses(y, champion) - losses(y, candidate)
+    outweighed = float(better.mean()) > _Z * float(better.std()) / math.sqrt(len(y))
+    passed = off <= math.log(limits.off_by) or z <= _Z or off <= off_before or outweighed
     words = f"it predicts {ratio:.2f} × the observed conversions (the champion {before:.2f} ×), {z:.1f} deviations off"
     return Finding("calibration", passed, ratio, limits.off_by, words)
 

@@ -86,8 +86,9 @@ class OnlineLoop:
         model = self._grown(self._x, self._y)
         self._now = _Standing(model, model.predictor(), self._x)
         self._before: _Standing | None = None
-        self._new: deque[tuple[Floats, float, float]] = deque(maxlen=self.policy.window)  # row, label, answer
+        self._new: deque[tuple[Floats, float]] = deque(maxlen=self.policy.window)
         self._watch = DriftWatch(self.policy.delta)
+        self._expect()
         self._alarms: list[Alarm] = []
         self._n_observed, self._n_looks = 0, 0
         self._due: Why | None = None
@@ -115,7 +116,7 @@ class OnlineLoop:
             pair = np.array([p, self._before.answers.predict_one(row)])
             loss, before = losses(np.array([label, label]), pair)
             self._worse += (1.0, loss - before, (loss - before) ** 2)
-        self._new.append((np.array(row, dtype=np.float64), label, p))
+        self._new.append((np.array(row, dtype=np.float64), label))
         self._n_observed += 1
         self._alarms.extend(self._watch.observe(label, p if served is None else served))
         return p
@@ -128,8 +129,8 @@ class OnlineLoop:
         """
         self._n_looks += 1
         rolled_back = self._roll_back_if_worse()
-        x = np.array([row for row, _, _ in self._new]).reshape(len(self._new), len(self._schema.features))
-        y, own = (np.array([new[place] for new in self._new], dtype=np.float64) for place in (1, 2))
+        x = np.array([row for row, _ in self._new]).reshape(len(self._new), len(self._schema.features))
+        y = np.array([label for _, label in self._new], dtype=np.float64)
         alarms = self._take_alarms(x)
         if alarms:
             self._due = "drift"
@@ -141,21 +142,19 @@ class OnlineLoop:
         if cut == 0 or not rows.passed:
             return self._look(alarms, "wait", why, Judgement((rows,)), False, rolled_back)
         recipe: Recipe = "retrain" if self._due else "refit"
-        trial = self._candidate(recipe, x[:cut], y[:cut])
-        scores = trial.predictor().predict_many(np.ascontiguousarray(x[cut:]))
-        # After a rollback the champion's own answers are others than those that were noted.
-        champion = self._now.answers.predict_many(np.ascontiguousarray(x[cut:])) if rolled_back else own[cut:]
+        scores, newest = self._best_trial(recipe, x, y, cut)
+        champion = self._now.answers.predict_many(np.ascontiguousarray(x[cut:]))
         judgement = judge(y[cut:], champion, scores, self.policy.limits)
         promoted = False
         if judgement.passed:
-            candidate = self._candidate(recipe, x, y)
+            candidate = self._candidate(recipe, x, y, newest)
             sound = check_probabilities(candidate.predictor().predict_many(x))
             judgement = Judgement((*judgement.findings, *sound))
             promoted = judgement.passed
         self._x, self._y = self._window(x, y)
         self._new.clear()
         if promoted:
-            self._promote(candidate, self._x if recipe == "retrain" else self._now.grown_on)
+            self._promote(candidate, self._x[-newest:] if recipe == "retrain" else self._now.grown_on)
             self._due = None
         return self._look(alarms, recipe, why, judgement, promoted, rolled_back)
 
@@ -171,10 +170,38 @@ class OnlineLoop:
         self._alarms = []
         return alarms
 
-    def _candidate(self, recipe: Recipe, x: Floats, y: Floats) -> Model:
-        """A model of the recipe that has seen the window and these new rows."""
+    def _expect(self) -> None:
+        """Show the watch the last quarter of the first rows, as a model of the others answers them.
+
+        Without it a world that turns round just after the start would be all that the watch ever saw.
+        """
+        cut = len(self._y) - len(self._y) // 4
+        model = self._grown(self._x[:cut], self._y[:cut])
+        answers = model.predictor().predict_many(np.ascontiguousarray(self._x[cut:]))
+        self._watch.begin(self._y[cut:].tolist(), answers.tolist())
+
+    def _best_trial(self, recipe: Recipe, x: Floats, y: Floats, cut: int) -> tuple[Floats, int]:
+        """The scores a trial gives to the rows from `cut` on, and how many newest rows its recipe learns from.
+
+        New trees are tried on the whole window, and on only those rows that came since the watch saw a change: in a
+        sudden drift the old ones teach the wrong thing, in a slow one they are needed. The lower log-loss is taken.
+        """
+        widths, since = [self.policy.window], self._watch.width
+        if recipe == "retrain" and since is not None and since <= self.policy.window // 2:
+            widths.append(max(since, len(y)))
+        trials = []
+        for newest in widths:
+            trial = self._candidate(recipe, x[:cut], y[:cut], newest - (len(y) - cut))
+            scores = trial.predictor().predict_many(np.ascontiguousarray(x[cut:]))
+            trials.append((float(losses(y[cut:], scores).mean()), -newest, scores))
+        _, negative, scores = min(trials, key=lambda one: one[:2])
+        return scores, -negative
+
+    def _candidate(self, recipe: Recipe, x: Floats, y: Floats, newest: int) -> Model:
+        """A model of the recipe that has seen the window and these new rows, of all of them the newest."""
         if recipe == "retrain":
-            return self._grown(*self._window(x, y))
+            all_x, all_y = self._window(x, y)
+            return self._grown(all_x[-newest:], all_y[-newest:])
         parameters = parameters_for(len(self._y), self._params, self._seed)
         trees = refit_trees(self.champion.blob, x, y, self.policy.decay, parameters)
         return describe(self._part(x, y), trees, parameters, self._seed)
