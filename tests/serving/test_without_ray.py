@@ -67,3 +67,21 @@ async def test_a_shard_whose_loop_does_not_turn_says_so(kairos: tuple[httpx.Asyn
     with pytest.raises(TimeoutError):
         runtime.hosts[0].describe()
     assert runtime.hosts[1].describe()["shard"] == 1
+
+
+async def test_a_dry_run_goes_over_the_wire_to_every_shard_and_finds_every_decision(
+    kairos: tuple[httpx.AsyncClient, LocalRuntime],
+) -> None:
+    http, _ = kairos
+    ids = set()
+    for i in range(12):
+        reply = await http.post("/v1/decide", json={"anonymousId": f"a{i}", "placement": "product_page"})
+        ids.add(reply.json()["decisionId"])
+    source = (SAMPLES / "cart_recovery.yaml").read_text("utf-8")
+    given = {"content-type": "application/yaml"}
+    same = (await http.post("/v1/campaigns/dry-run", content=source, headers=given)).json()
+    assert (same["decisions"], same["changed"], same["kinds"], same["shards"]) == (12, 0, {}, N_SHARDS)
+    moved = source.replace("[product_page, cart_page]", "[cart_page]")
+    found = (await http.post("/v1/campaigns/dry-run", content=moved, headers=given)).json()
+    assert set(found["changedIds"]) == ids
+    assert found["kinds"]["campaign"] == 12
