@@ -75,6 +75,8 @@ def _tell(one: Replay, alpha: float) -> None:
         typer.echo(f"{r.look.name[:12]:>12} {sum(r.look.n):12,.0f}  {between:32} {r.log_e:8.3f} {r.srm_log_e:10.3f}")
     typer.echo(f"equality    {_stop(one.stopped)}")
     typer.echo(f"rollout     {_stop(one.rollout)}")
+    if one.stopped and one.stopped.what == "invalid":
+        typer.echo("note        users are not split as planned; was another share planned? Say it with --share")
 
 
 def _stop(stop: Stop | None) -> str:
