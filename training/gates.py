@@ -17,7 +17,7 @@ Gate = Literal["rows", "finite", "range", "constant", "log_loss", "calibration"]
 FEWEST_ROWS: Final = 50
 FEWEST_OF_A_CLASS: Final = 5
 _Z: Final = 1.645
-"""One-sided 5 %: a smaller distance of predicted and observed conversions may be chance."""
+"""One-sided 5 %: what is fewer standard errors away may be chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,15 @@ def _calibration(y: Floats, champion: Floats, candidate: Floats, limits: Limits)
     ratio, before = calibration_ratio(y, candidate), calibration_ratio(y, champion)
     off, off_before = abs(math.log(ratio)), abs(math.log(before))
     z = float(abs(candidate.sum() - y.sum()) / np.sqrt((candidate * (1 - candidate)).sum()))
-    better = losses(y, champion) - losses(y, candidate)
-    outweighed = float(better.mean()) > _Z * float(better.std()) / math.sqrt(len(y))
-    passed = off <= math.log(limits.off_by) or z <= _Z or off <= off_before or outweighed
+    passed = off <= math.log(limits.off_by) or z <= _Z or off <= off_before or is_better(y, champion, candidate)
     words = f"it predicts {ratio:.2f} × the observed conversions (the champion {before:.2f} ×), {z:.1f} deviations off"
     return Finding("calibration", passed, ratio, limits.off_by, words)
+
+
+def is_better(y: Floats, old: Floats, new: Floats) -> bool:
+    """Whether the paired log-loss of `new` is lower beyond chance (one-sided 5 %); all of shape (n,)."""
+    gain = losses(y, old) - losses(y, new)
+    return bool(gain.mean() > _Z * gain.std() / math.sqrt(len(y)))
 
 
 def losses(y: Floats, p: Floats) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.errors import InvalidInput
 from training.drift import Alarm, DriftWatch, feature_alarms
 from training.fit import Model, Parameters, describe, fit_trees, parameters_for, refit_trees
-from training.gates import Judgement, Limits, check_probabilities, check_rows, judge, losses
+from training.gates import Judgement, Limits, check_probabilities, check_rows, is_better, judge, losses
 from training.native import LightGbmPredictor
 from training.psi import shifts
 from training.table import Table
@@ -184,18 +184,22 @@ class OnlineLoop:
         """The scores a trial gives to the rows from `cut` on, and how many newest rows its recipe learns from.
 
         New trees are tried on the whole window, and on only those rows that came since the watch saw a change: in a
-        sudden drift the old ones teach the wrong thing, in a slow one they are needed. The lower log-loss is taken.
+        sudden drift the old ones teach the wrong thing, in a slow one they are needed. The short window is taken only
+        where its log-loss is lower beyond chance.
         """
-        widths, since = [self.policy.window], self._watch.width
+        n_judging = len(y) - cut
+
+        def scores_of(newest: int) -> Floats:
+            trial = self._candidate(recipe, x[:cut], y[:cut], newest - n_judging)
+            return trial.predictor().predict_many(np.ascontiguousarray(x[cut:]))
+
+        whole, since = scores_of(self.policy.window), self._watch.width
         if recipe == "retrain" and since is not None and since <= self.policy.window // 2:
-            widths.append(max(since, len(y)))
-        trials = []
-        for newest in widths:
-            trial = self._candidate(recipe, x[:cut], y[:cut], newest - (len(y) - cut))
-            scores = trial.predictor().predict_many(np.ascontiguousarray(x[cut:]))
-            trials.append((float(losses(y[cut:], scores).mean()), -newest, scores))
-        _, negative, scores = min(trials, key=lambda one: one[:2])
-        return scores, -negative
+            newest = max(since, len(y))
+            recent = scores_of(newest)
+            if is_better(y[cut:], whole, recent):
+                return recent, newest
+        return whole, self.policy.window
 
     def _candidate(self, recipe: Recipe, x: Floats, y: Floats, newest: int) -> Model:
         """A model of the recipe that has seen the window and these new rows, of all of them the newest."""

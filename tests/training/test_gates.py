@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.gates import check_probabilities, judge
+from training.gates import check_probabilities, is_better, judge
 
 
 def world(n=4_000, seed=31):
@@ -90,3 +90,14 @@ def test_too_few_rows_or_outcomes_judge_nobody(n, n_positive):
     y, p = np.zeros(n), np.linspace(0.1, 0.2, n)
     y[:n_positive] = 1
     assert failed(judge(y, p, p)) == {"rows"}
+
+
+def test_better_beyond_chance_is_seldom_said_of_equals_and_always_of_the_much_better():
+    said = 0
+    for seed in range(200):
+        y, truth, _ = world(500, seed)
+        noise = np.random.default_rng(seed + 1_000).normal(0, 0.3, (2, 500))
+        one, two = (1 / (1 + np.exp(-(np.log(truth / (1 - truth)) + part))) for part in noise)
+        said += is_better(y, one, two)
+        assert is_better(y, 1 - truth, truth)
+    assert said <= 20  # ten expected
