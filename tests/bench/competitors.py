@@ -143,7 +143,7 @@ class Kairos(Competitor):
         self.first_decision_s = time.monotonic() - began
         if self._model is not None:
             version = shop.publish(self._model, self.store)
-            self._await(lambda: self.running.decide(anonymousId="first")["model"]["version"] == version)  # type: ignore[union-attr]
+            self._await_model(version)
         names = shop.visitors(self._n_warm)
         for at in range(0, len(names), 50):
             events = [event for name in names[at : at + 50] for event in shop.visit(name)]
@@ -173,11 +173,16 @@ class Kairos(Competitor):
         self.said.clear()
         self.start()
 
-    def _await(self, condition: Any, within_s: float = 20.0) -> None:
+    def _await_model(self, version: str, within_s: float = 20.0) -> None:
+        """Until every shard decides with the model: visitors enough that each has some."""
+        assert self.running is not None
         give_up_s = time.monotonic() + within_s
-        while not condition():
+        while True:
+            seen = {str(self.running.decide(anonymousId=f"probe-{i}")["model"]["version"]) for i in range(64)}
+            if seen == {version}:
+                return
             if time.monotonic() > give_up_s:
-                raise RuntimeError("Kairos did not take up the model")
+                raise RuntimeError(f"decisions are made with {', '.join(sorted(seen))}, not with {version}")
             time.sleep(0.05)
 
     @property
