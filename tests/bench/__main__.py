@@ -26,6 +26,7 @@ from tests.bench import (
     score_row,
     shop,
     starting,
+    unit_costs,
 )
 from tests.bench.competitors import Kairos
 from tests.bench.load import need_wrk
@@ -50,6 +51,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "recovery": recovery.rows,
     "profiles": profiles.rows,
     "shards": scale.rows,
+    "plan": lambda: _flow(unit_costs.rows),
     "endurance": endurance.rows,
 }
 LONG = ("endurance",)
