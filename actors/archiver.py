@@ -40,6 +40,8 @@ class ArchiveSettings:
     every_ms: int = 1_000
     look_ms: int = 600_000
     """How often age and retention are looked at."""
+    scrub_every_ms: int = 60_000
+    """How long redacted bytes wait at most for others to be scrubbed from the store's files with them."""
     signals_ms: int = 30 * DAY_MS
     decisions_ms: int = 30 * DAY_MS
     profiles_ms: int = 90 * DAY_MS
@@ -48,6 +50,18 @@ class ArchiveSettings:
         """For each kind of record, the time before which it is beyond retention."""
         kept = {SIGNALS: self.signals_ms, DECISIONS: self.decisions_ms}
         return {**{k: now_ms - v for k, v in kept.items()}, OTHER: now_ms - max(self.profiles_ms, *kept.values())}
+
+
+class Scrub(Protocol):
+    """How redacted bytes leave the store."""
+
+    async def scrub(self, partition: int) -> None:
+        """Build a partition's stream anew without them."""
+        ...
+
+    async def rewrite(self) -> None:
+        """Have the log on disk rewritten without them."""
+        ...
 
 
 class Tail(Protocol):
@@ -84,15 +98,24 @@ class _Seen:
 
 
 class Archiver:
-    """Verbs: turn (one partition, one step), run (all of a shard, for ever), full.
+    """Verbs: turn (one partition, one step), run (all of a shard, for ever), full, scrub.
 
     A step reads entries from the journal, makes a segment of them, durably, and only then trims them; the next one
     begins by trimming what is archived already. So a crash anywhere leaves each entry in the journal, in the archive,
     or, the same, in both.
     """
 
-    def __init__(self, journal: Journal, archive: Archive, settings: ArchiveSettings, clock: Callable[[], int]) -> None:
-        self._journal, self.settings, self._clock = journal, settings, clock
+    def __init__(
+        self,
+        journal: Journal,
+        archive: Archive,
+        settings: ArchiveSettings,
+        clock: Callable[[], int],
+        scrub: Scrub | None = None,
+    ) -> None:
+        self._journal, self.settings, self._clock, self._scrub = journal, settings, clock, scrub
+        self._unclean: set[int] = set()
+        self._next_scrub_ms = 0
         self.segments = Segments(archive)
         self._seen: dict[int, _Seen] = {}
         self._locks: dict[int, asyncio.Lock] = {}
@@ -110,6 +133,28 @@ class Archiver:
         why = seen.failure or "snapshots do not yet cover what could be archived"
         return f"{seen.n_bytes} bytes of the journal wait to be archived: {why}"
 
+    def scrub_soon(self, partition: int) -> None:
+        """What was redacted is to leave the store's memory and log, together with what is redacted in the meantime."""
+        if self._scrub is not None:
+            self._unclean.add(partition)
+
+    async def scrub(self) -> None:
+        """Scrub what waits for it, if it is time.
+
+        Raises:
+            engine.errors.Unavailable: the store did not do it now; it waits on.
+        """
+        now_ms = self._clock()
+        if self._scrub is None or not self._unclean or now_ms < self._next_scrub_ms:
+            return
+        self._next_scrub_ms = now_ms + self.settings.scrub_every_ms
+        unclean = set(self._unclean)
+        for partition in sorted(unclean):
+            async with self.lock(partition):
+                await self._scrub.scrub(partition)
+        await self._scrub.rewrite()
+        self._unclean -= unclean
+
     async def run(self, tails: Callable[[], Iterable[Tail]]) -> None:
         """Take turns until cancelled; what fails is tried again."""
         while True:
@@ -117,18 +162,25 @@ class Archiver:
             for gone in set(self._seen) - {tail.index for tail in mine}:
                 del self._seen[gone]
             for tail in mine:
-                try:
-                    while await self.turn(tail):
-                        pass
-                except Fenced:
-                    self._seen.pop(tail.index, None)
-                except KairosError as failure:
-                    self.counts["archive_failures"] += 1
-                    log.warning("the tail of partition %d waits: %s", tail.index, failure.message)
-                except Exception:
-                    self.counts["archive_failures"] += 1
-                    log.exception("the tail of partition %d waits", tail.index)
+                await self._turns(tail)
+            try:
+                await self.scrub()
+            except KairosError as failure:
+                log.warning("what was redacted stays in the store's files for now: %s", failure.message)
             await asyncio.sleep(self.settings.every_ms / 1000.0)
+
+    async def _turns(self, tail: Tail) -> None:
+        try:
+            while await self.turn(tail):
+                pass
+        except Fenced:
+            self._seen.pop(tail.index, None)
+        except KairosError as failure:
+            self.counts["archive_failures"] += 1
+            log.warning("the tail of partition %d waits: %s", tail.index, failure.message)
+        except Exception:
+            self.counts["archive_failures"] += 1
+            log.exception("the tail of partition %d waits", tail.index)
 
     async def turn(self, tail: Tail) -> bool:
         """One step for a partition that its shard owns; True if there may be more to move at once.

@@ -7,9 +7,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from actors.archive import Archive
 from actors.segment import (
@@ -25,22 +23,15 @@ from actors.segment import (
     read_index,
     unpack_block,
 )
-from actors.segment_name import DECISIONS, OTHER, SIGNALS, SegmentName, folder
+from actors.segment_name import OTHER, SegmentName, folder
+from actors.segment_records import Unwanted, kind_of, of_kinds, records_in, without
 from actors.stores import Position
-from engine.record import DECISION, FORMAT, REWARD, SEGMENTS, SUPERSEDED, Record
-from engine.record import SIGNALS as SIGNALS_RECORD
 
 FIRST_GUESS: Final = 32 * 1024
 """How much of a segment's end is read at once, in the hope that the whole index is in it."""
 KEPT_INDEXES: Final = 64
 SLICE_BYTES: Final = 32 * 1024
 TRIES: Final = 3
-
-KIND_OF: Final = {
-    SIGNALS_RECORD: SIGNALS, SEGMENTS: SIGNALS, DECISION: DECISIONS, REWARD: DECISIONS, SUPERSEDED: DECISIONS,
-}  # fmt: skip
-
-Unwanted = Callable[[Record], bool]
 
 
 class Segments:
@@ -113,9 +104,9 @@ class Segments:
         block: list[Row] = []
         size = since_pause = 0
         for row in rows:
-            for record in _records(row[1]):
+            for record in records_in(row[1]):
                 marks.add(mark(record[1]))
-                kinds.add(KIND_OF.get(record[0], OTHER))
+                kinds.add(kind_of(record))
                 times.add(record[2])
             block.append(row)
             size += len(row[1])
@@ -136,12 +127,11 @@ class Segments:
         await self._archive.put(str(name), blob)
         self._sizes[name] = len(blob)
 
-    async def redact(self, partition: int, tracks: Collection[str], until: Position | None = None) -> int:
-        """Remove every record of these tracks (up to a position) for good; returns how many."""
-        marks, wanted, removed = {mark(track) for track in tracks}, set(tracks), 0
+    async def redact(self, partition: int, tracks: Collection[str], unwanted: Unwanted) -> int:
+        """Remove for good the records that are unwanted, all of which are of these tracks; returns how many."""
+        marks, removed = {mark(track) for track in tracks}, 0
         for name in list(await self.names(partition, fresh=True)):
-            if until is None or name.first <= until:
-                removed += await self._rewrite(name, lambda r: r[1] in wanted, marks, name.kinds, until)
+            removed += await self._rewrite(name, unwanted, marks, name.kinds)
         return removed
 
     async def expire(self, partition: int, before_ms: Mapping[str, int]) -> int:
@@ -152,13 +142,11 @@ class Segments:
             if gone >= set(name.kinds or OTHER):
                 await self._delete(name)
             elif gone:
-                await self._rewrite(name, _of_kinds(gone), None, name.kinds.translate(_dropping(gone)), None)
+                await self._rewrite(name, of_kinds(gone), None, "".join(k for k in name.kinds if k not in gone))
             touched += bool(gone)
         return touched
 
-    async def _rewrite(
-        self, name: SegmentName, unwanted: Unwanted, marks: Collection[int] | None, kinds: str, until: Position | None
-    ) -> int:
+    async def _rewrite(self, name: SegmentName, unwanted: Unwanted, marks: Collection[int] | None, kinds: str) -> int:
         """Write a segment anew without some records; blocks that cannot name them (`marks`) are copied as they are."""
         blocks = await self._index(name)
         hit = [marks is None or not block.marks.isdisjoint(marks) for block in blocks]
@@ -168,11 +156,11 @@ class Segments:
         for block, is_hit in zip(blocks, hit, strict=True):
             packed, left = await self._block(name, block), block.marks
             if is_hit:
-                rows, n = _without(unpack_block(packed), unwanted, until)
+                rows, n = without(unpack_block(packed), unwanted)
                 if n:
                     removed += n
                     packed = await asyncio.to_thread(pack_block, rows)
-                    left = frozenset(mark(r[1]) for _, payload in rows for r in _records(payload))
+                    left = frozenset(mark(r[1]) for _, payload in rows for r in records_in(payload))
             form.add(block.first, block.last, packed, left)
         if removed or kinds != name.kinds:
             new = replace(name, kinds=kinds, revision=name.revision + 1)
@@ -295,31 +283,3 @@ def _take(found: dict[Position, tuple[int, bytes]], name: SegmentName, rows: Seq
 
 def _unreadable(partition: int) -> DamagedSegment:
     return DamagedSegment("damaged_segment", f"segments of partition {partition} are listed and cannot be read")
-
-
-def _records(payload: bytes) -> list[Any]:
-    return [record for record in orjson.loads(payload)[1:] if record is not None]
-
-
-def _of_kinds(kinds: frozenset[str]) -> Unwanted:
-    return lambda record: KIND_OF.get(record[0], OTHER) in kinds
-
-
-def _dropping(kinds: frozenset[str]) -> dict[int, None]:
-    return {ord(kind): None for kind in kinds}
-
-
-def _without(rows: list[Row], unwanted: Unwanted, until: Position | None) -> tuple[list[Row], int]:
-    """Entries whose unwanted records are null, so that the others keep their index; and how many records that were."""
-    kept: list[Row] = []
-    removed = 0
-    for position, payload in rows:
-        records = orjson.loads(payload)[1:]
-        if until is not None and position > until:
-            kept.append((position, payload))
-            continue
-        left = [None if r is not None and unwanted(r) else r for r in records]
-        n = sum(1 for a, b in zip(records, left, strict=True) if a is not b)
-        removed += n
-        kept.append((position, orjson.dumps([FORMAT, *left]) if n else payload))
-    return kept, removed

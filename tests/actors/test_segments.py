@@ -10,6 +10,7 @@ import pytest
 from actors.archive import Archive, MemoryArchive
 from actors.segment import DamagedSegment, Row
 from actors.segment_name import DECISIONS, OTHER, SIGNALS, SegmentName
+from actors.segment_records import Unwanted
 from actors.segments import Segments
 from tests.actors.archives import archive, s3_address
 
@@ -33,6 +34,10 @@ def decision_of(track: str, t_ms: int = NOW) -> list[Any]:
 
 def tracks_in(rows: list[Row]) -> list[str | None]:
     return [record and record[1] for _, payload in rows for record in orjson.loads(payload)[1:]]
+
+
+def of(track: str) -> Unwanted:
+    return lambda _position, _index, record: record[1] == track
 
 
 def limits(**days: int) -> dict[str, int]:
@@ -60,7 +65,7 @@ async def test_redaction_removes_a_track_for_good_and_leaves_every_other_byte_in
     rows = [row(seq, signal_of(f"anon:{seq % 40}"), decision_of(f"anon:{(seq + 1) % 40}")) for seq in range(1, 801)]
     segments = Segments(archive)
     await segments.add(P, 1, rows, NOW)
-    assert await segments.redact(P, ["anon:7"]) == 40
+    assert await segments.redact(P, ["anon:7"], of("anon:7")) == 40
     for reader in (segments, Segments(archive)):
         held = await reader.read(P, None, 1000)
         assert [position for position, _ in held] == [position for position, _ in rows]
@@ -69,13 +74,13 @@ async def test_redaction_removes_a_track_for_good_and_leaves_every_other_byte_in
         assert tracks_in(held).count("anon:8") == 40
         assert await reader.get(P, (1, 1)) == rows[0][1]
     assert len(await archive.list("p0003/")) == 1
-    assert await segments.redact(P, ["anon:7"]) == 0
+    assert await segments.redact(P, ["anon:7"], of("anon:7")) == 0
 
 
 async def test_redaction_stops_at_the_position_of_the_erasure(archive: Archive) -> None:
     segments = Segments(archive)
     await segments.add(P, 1, [row(1, signal_of("anon:a")), row(2, signal_of("anon:a"))], NOW)
-    assert await segments.redact(P, ["anon:a"], until=(1, 1)) == 1
+    assert await segments.redact(P, ["anon:a"], lambda at, _index, _record: at <= (1, 1)) == 1
     assert tracks_in(await segments.read(P, None, 10)) == [None, "anon:a"]
 
 
@@ -100,7 +105,7 @@ async def test_a_crash_between_the_two_steps_of_a_redaction_brings_nothing_back(
 
     archive.fault = crash
     with pytest.raises(RuntimeError):
-        await segments.redact(P, ["anon:a"])
+        await segments.redact(P, ["anon:a"], of("anon:a"))
     archive.fault = lambda _verb, _name: None
     again = Segments(archive)
     assert tracks_in(await again.read(P, None, 10)) == [None, "anon:b"]
@@ -112,7 +117,7 @@ async def test_a_fenced_writers_last_segment_is_read_once_and_never_before_the_o
     rows = [row(seq, signal_of("anon:a" if seq == 2 else "anon:b")) for seq in range(1, 5)]
     owner = Segments(archive)
     await owner.add(P, 5, rows[:3], NOW)
-    await owner.redact(P, ["anon:a"])
+    await owner.redact(P, ["anon:a"], of("anon:a"))
     await Segments(archive).add(P, 4, rows[1:], NOW)
     assert tracks_in(await Segments(archive).read(P, None, 10)) == ["anon:b", None, "anon:b", "anon:b"]
 

@@ -1,0 +1,116 @@
+"""What was redacted is neither in the store's memory nor in its files, and nothing else has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from redis.asyncio import Redis
+
+from actors.archive import MemoryArchive
+from actors.archiver import Archiver, ArchiveSettings
+from actors.embedded import EmbeddedStore
+from actors.stores import APPENDED, Entry
+from actors.valkey import stores_of
+from actors.valkey_client import connect
+from actors.valkey_journal import ValkeyJournal
+from actors.valkey_scrub import ValkeyScrub
+
+P = 1
+SECRET = Random(1).randbytes(300)  # no compression shortens it, so that it can be looked for
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Redis]:
+    store = EmbeddedStore(tmp_path)
+    await store.start()
+    client = connect(store.url)
+    yield client
+    await client.aclose()
+    await store.stop()
+
+
+def is_in_files(tmp_path: Path) -> bool:
+    blobs = [path.read_bytes() for path in tmp_path.rglob("appendonlydir/*")]
+    return any(SECRET[i : i + 12] in blob for i in range(0, 288, 12) for blob in blobs)
+
+
+async def rewritten(client: Redis, wanted: int) -> None:
+    """Wait until the log has been rewritten so many times, and the old one has been deleted."""
+    async with asyncio.timeout(30):
+        while True:
+            facts = await client.info("persistence")
+            under_way = facts["aof_rewrite_in_progress"] or facts["aof_rewrite_scheduled"]
+            if not under_way and facts["aof_rewrites"] >= wanted and not facts.get("aof_pending_bio_fsync"):
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_redacted_bytes_leave_the_log_while_appends_go_on(client: Redis, tmp_path: Path) -> None:
+    stores = stores_of(client)
+    journal, dice = stores.journal, Random(2)
+    entries = [Entry(P, 1, seq, SECRET if seq == 40 else dice.randbytes(800)) for seq in range(1, 801)]
+    assert await journal.append(entries) == [APPENDED] * 800
+    await journal.redact(P, (1, 40), b"redacted")
+    await client.bgrewriteaof()
+    await rewritten(client, 1)
+    assert is_in_files(tmp_path), "without a scrub the bytes stay in the stream's node"
+
+    archiver = Archiver(journal, MemoryArchive(), ArchiveSettings(), lambda: 0, ValkeyScrub(client))
+    archiver.scrub_soon(P)
+    scrubbing = asyncio.ensure_future(archiver.scrub())
+    more = [Entry(P, 1, seq, b"more") for seq in range(801, 900)]
+    for entry in more:
+        assert await journal.append([entry]) == [APPENDED]
+    await scrubbing
+    await rewritten(client, 2)
+    async with asyncio.timeout(30):
+        while True:
+            if not is_in_files(tmp_path):  # the old log is deleted beside the server's loop
+                break
+            await asyncio.sleep(0.02)
+    expected = [((e.epoch, e.seq), b"redacted" if e.seq == 40 else e.payload) for e in [*entries, *more]]
+    assert await journal.read(P, None, 1000) == expected
+    await stores.close()
+
+
+async def test_a_scrubbed_stream_still_refuses_earlier_positions(client: Redis) -> None:
+    journal = ValkeyJournal(client)
+    await journal.append([Entry(P, 1, 1, b"a"), Entry(P, 3, 0, b"b")])
+    await journal.redact(P, (3, 0), None)
+    await ValkeyScrub(client).scrub(P)
+    assert await journal.last(P) == (3, 0)
+    [result] = await journal.append([Entry(P, 2, 9, b"late")])
+    assert result != APPENDED
+    assert await journal.append([Entry(P, 3, 1, b"c")]) == [APPENDED]
+
+
+@pytest.mark.parametrize("n_left", [0, 1])
+async def test_an_empty_or_absent_stream_can_be_scrubbed(client: Redis, n_left: int) -> None:
+    journal = ValkeyJournal(client)
+    await ValkeyScrub(client).scrub(P)
+    await journal.append([Entry(P, 1, 1, b"a"), Entry(P, 1, 2, b"b")])
+    await journal.trim(P, (1, 3 - n_left))
+    await ValkeyScrub(client).scrub(P)
+    assert await journal.last(P) == (1, 2)
+    assert (await journal.size(P))[0] == n_left
+
+
+async def test_an_entry_redacted_while_the_stream_is_copied_does_not_come_back(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, scrub = ValkeyJournal(client), ValkeyScrub(client)
+    await journal.append([Entry(P, 1, seq, b"x") for seq in range(1, 500)])
+    finish, interfered = scrub._finish, []
+
+    async def interfere(**given: object) -> object:
+        if not interfered:
+            interfered.append(await journal.redact(P, (1, 7), None))
+        return await finish(**given)
+
+    monkeypatch.setattr(scrub, "_finish", interfere)
+    await scrub.scrub(P)
+    assert [seq for (_, seq), _ in await journal.read(P, None, 1000)] == [s for s in range(1, 500) if s != 7]
