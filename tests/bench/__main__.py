@@ -8,6 +8,7 @@ No figure makes it fail; a row only says whether it holds.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -60,6 +61,8 @@ LONG = ("endurance",)
 def main() -> int:
     """Run what was asked for; 1 if a part could not be measured at all."""
     need_wrk()
+    # Ended from outside it still ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     asked = [name.strip() for name in os.environ.get("ONLY", "").split(",") if name.strip()]
     unknown = [name for name in asked if name not in PARTS]
     if unknown:
