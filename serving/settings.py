@@ -6,14 +6,15 @@ import difflib
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.errors import InvalidInput
 
 PREFIX: Final = "KAIROS_"
+MIB: Final = 1024 * 1024
 
 
 class _Tree(BaseModel):
@@ -26,6 +27,25 @@ class Retention(_Tree):
     profiles_days: float = Field(default=90, gt=0)
     decisions_days: float = Field(default=30, gt=0)
     signals_days: float = Field(default=30, gt=0)
+
+
+class Archived(_Tree):
+    """Where the journal goes when it leaves the store, and how much of it the store holds; bytes a partition."""
+
+    place: str | None = None
+    """A folder, or `s3://bucket/prefix` where several nodes share it; else `archive` in the data directory."""
+    tail_bytes: int = Field(default=8 * MIB, ge=64 * 1024)
+    hard_bytes: int = Field(default=32 * MIB, ge=128 * 1024)
+    """Beyond this, while nothing can be archived, nothing more is acknowledged."""
+    segment_bytes: int = Field(default=8 * MIB, ge=64 * 1024)
+    tail_days: float = Field(default=1, gt=0)
+    """What is older leaves the store whatever its size."""
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.hard_bytes < self.tail_bytes + self.segment_bytes:
+            raise ValueError("hard_bytes must be at least tail_bytes + segment_bytes")
+        return self
 
 
 class ConsentDefaults(_Tree):
@@ -80,11 +100,17 @@ class Settings(_Tree):
     default_limit: int = Field(default=10, ge=1, le=100)
     deadlines: Deadlines = Deadlines()
     retention: Retention = Retention()
+    archive: Archived = Archived()
     consent: ConsentDefaults = ConsentDefaults()
     body: BodyLimits = BodyLimits()
     late: Lateness = Lateness()
     rates: dict[str, float] = Field(default_factory=dict)
     """Value of one unit of a currency in any common unit, e.g. {EUR: 1, USD: 0.92}; a currency without is left out."""
+
+    @property
+    def archive_place(self) -> str:
+        """Where the archive is."""
+        return self.archive.place or str(self.data_dir.absolute() / "archive")
 
     @property
     def loopback(self) -> bool:

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "simulate": "Walk one persona through a book, step by step.",
     "explain": "Tell why a decision came out as it did.",
     "replay": "Send a file of events to a running Kairos.",
+    "export": "Decisions and signals as Parquet, from archive and store.",
     "train": "Fit the conversion model on a table, with held-out metrics.",
     "backtest": "A table in time order: the model that learns by itself beside a frozen one.",
     "evaluate": "Value a policy from the log of another, or refuse to.",
