@@ -1,121 +1,242 @@
-"""Erasure: state, snapshots and journal records of a profile, with a receipt that says what was removed."""
+"""Erasure and expiry: a profile goes from memory, snapshots and journal, and from the homes its tracks came from."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from actors.housekeeping import RECEIPT
 from actors.operations import Later, Reply, Scene, error, locate
-from engine.errors import KairosError
-from engine.ids import message_hash, partition_of
-from engine.record import ERASED, FORMAT
+from actors.partition import Erased
+from engine.errors import KairosError, Unavailable
+from engine.ids import DecisionId, message_hash, partition_of
+from engine.record import ERASED, FORMAT, Record
+from engine.track import Track
 
 if TYPE_CHECKING:
     from actors.partition import Partition
     from actors.shard import Call, SessionShard
 
+log = logging.getLogger("kairos.shard")
+
 CHUNK: Final = 500
 RETRY_S: Final = 0.2
+SETTLE_S, FORGET_S = 5.0, 30.0
+EXPIRING: Final = frozenset({"observe", "decide", "score", "profile", "export", "link", "expire"})
+"""Operations before which a profile beyond its retention goes."""
 
 
 class Erasure:
     """Removes profiles of one shard's partitions.
 
-    The tracks are gone from memory with the batch that journals their erasure; then their snapshots go, then
-    every journal record that names them (an entry is replaced by one without them, so that other tracks'
-    decisions stay readable), the erasing records last. The receipt names no identity.
+    The tracks are gone from memory with the batch that journals their erasure. Then the homes of adopted tracks
+    forget where those went, the snapshots go, and every earlier journal record that names a track (an entry is
+    replaced by one without them, so that other tracks' decisions stay readable). The erasing records go last:
+    until then snapshots do not cover them, so that whoever claims the partition next finds them and goes on.
+    What arrives after an erasure is a new profile and is left alone. The receipt names no identity.
+
+    Expiry of a linked profile takes the same way, without a receipt and without touching the journal, whose tail
+    is younger than any retention.
     """
 
     def __init__(self, shard: SessionShard) -> None:
         self._shard = shard
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    # -- inside the batch ------------------------------------------------------------------------------
 
     def evaluate(self, scene: Scene, call: Call) -> Reply | Later:
-        """`erase` a profile by its root, or `forget` one track's tombstone and records at its home."""
+        """`erase` a profile by its root, or `forget` at its home where an erased track had gone."""
         partition, track_id = scene.partition, call.payload["track"]
         if call.op == "forget":
-            if track_id in partition.live:
-                partition.write([ERASED, track_id, scene.now_ms])
-            return self._forget_later(partition, [track_id])
+            return self._forget(scene, call.payload)
         found = locate(partition, track_id)
         if isinstance(found, dict):
             return found
-        receipt = f"e_{partition.index}_{message_hash(scene.key, 'erased ' + found.root):016x}"
+        receipt = self._receipt_id(partition, found.root)
         if found.root not in partition.live:
             return self._receipt_later(partition, receipt)
-        names = [t.id for t in found.tracks]
-        for name in names:
-            partition.write([ERASED, name, scene.now_ms])
-        return self._erase_later(partition, receipt, names, scene.now_ms)
+        settled = call.payload.get("settled", [])
+        away = [t.id for t in found.tracks if not partition.is_home(t.id) and t.id not in settled]
+        if away:
+            return self._settle_later(call, away)
+        self._write(scene, found.root, found.tracks, expired=False)
+        return self._begin_later(partition, found.root, receipt, len(found.tracks), scene.now_ms)
 
-    def resume(self, partition: Partition) -> None:
-        """Finish what a crash interrupted: erasing records still in the tail."""
-        names = [t for t, records in partition.tail.items() if records and records[-1][1][0] == ERASED]
-        if names:
-            self._shard.spawn(self._clean(partition, names))
+    def expire(self, scene: Scene, call: Call) -> Reply | Later | None:
+        """Let a profile of several tracks go when all of them are beyond their retention; None where nothing is due.
 
-    def _erase_later(self, partition: Partition, receipt: str, names: list[str], now_ms: int) -> Later:
+        A track by itself needs no record: it expires as it is activated.
+        """
+        partition = scene.partition
+        track = partition.live.get(call.payload.get("track", "")) if call.op in EXPIRING else None
+        if track is not None and track.moved_to is None and partition.expired(track, scene.now_ms):
+            tracks = partition.profile_tracks(track.root)
+            kept = any(not partition.expired(t, scene.now_ms) or t.pending_to is not None for t in tracks)
+            if len(tracks) > 1 and not kept:
+                return self._expire_all(scene, call, track.root, tracks)
+        return {"expired": 0} if call.op == "expire" else None
+
+    def _expire_all(self, scene: Scene, call: Call, root: str, tracks: list[Track]) -> Later:
+        partition = scene.partition
+        self._write(scene, root, tracks, expired=True)
+
+        async def gone() -> Reply:
+            await asyncio.shield(self._shard.spawn(self._run(partition, root)))
+            return {"expired": len(tracks)} if call.op == "expire" else {"moved": call.payload["track"]}
+
+        return gone
+
+    def _write(self, scene: Scene, root: str, tracks: list[Track], *, expired: bool) -> None:
+        for track in tracks:
+            scene.partition.write([ERASED, track.id, scene.now_ms, root, track.generation, expired])
+
+    def _forget(self, scene: Scene, payload: dict[str, Any]) -> Reply | Later:
+        partition, track_id, root = scene.partition, payload["track"], payload["root"]
+        track = partition.live.get(track_id)
+        if track is not None and track.moved_to == root and track.generation <= payload["generation"]:
+            partition.write([ERASED, track_id, scene.now_ms, root, track.generation, payload["expired"]])
+        elif track_id not in partition.erasures:
+            # Forgotten before; what is here now came after.
+            return {"n_records": 0}
+
+        async def forget() -> Reply:
+            return {"n_records": await self._finish(partition, root)}
+
+        return forget
+
+    def _receipt_id(self, partition: Partition, root: str) -> str:
+        return f"e_{partition.index}_{message_hash(self._shard.key, 'erased ' + root):016x}"
+
+    # -- beside the batch ------------------------------------------------------------------------------
+
+    def _settle_later(self, call: Call, away: list[str]) -> Later:
+        """A link still on its way would bring back what it carries: it is awaited first."""
+
+        async def settle() -> Reply:
+            for name in away:
+                home = partition_of(name, self._shard.n_partitions)
+                reply = await self._shard.mesh.ask_partition(home, "settle", {"track": name}, timeout_s=SETTLE_S)
+                if not reply.get("settled"):
+                    return reply
+            settled = [*call.payload.get("settled", []), *away]
+            return await self._shard.ask("erase", {**call.payload, "settled": settled}, call.partition)
+
+        return settle
+
+    def _begin_later(self, partition: Partition, root: str, receipt: str, n_tracks: int, now_ms: int) -> Later:
+        pending = {"id": receipt, "status": "pending", "n_tracks": n_tracks, "at_ms": now_ms}
+
         async def begin() -> Reply:
-            pending = {"id": receipt, "status": "pending", "n_tracks": len(names), "at_ms": now_ms}
-            await self._put(partition, receipt, pending)
-            self._shard.spawn(self._erase(partition, receipt, names, pending))
+            try:
+                await self._put(partition, pending)
+            finally:
+                self._shard.spawn(self._run(partition, root))
             return {"receipt": pending}
 
         return begin
 
-    async def _erase(self, partition: Partition, receipt: str, names: list[str], pending: dict[str, Any]) -> None:
-        n_records = await self._clean(partition, names)
-        for name in names:
-            home = partition_of(name, partition.n_partitions)
-            if home != partition.index:
-                n_records += await self._forget_at(home, name)
-        await self._put(partition, receipt, {**pending, "status": "done", "n_records": n_records})
+    def resume(self, partition: Partition) -> None:
+        """Finish what a crash interrupted: the erasures found in the tail."""
+        for root in {erased.root for erased in partition.erasures.values()}:
+            self._shard.spawn(self._run(partition, root))
 
-    async def _forget_at(self, home: int, name: str) -> int:
-        while True:
+    async def _run(self, partition: Partition, root: str) -> None:
+        epoch = partition.epoch
+        while partition.ready and partition.epoch == epoch:
             try:
-                reply = await self._shard.mesh.ask_partition(home, "forget", {"track": name}, timeout_s=30.0)
-                if "n_records" in reply:
-                    return int(reply["n_records"])
-            except KairosError:
-                pass
-            await asyncio.sleep(RETRY_S)
+                await self._finish(partition, root)
+            except KairosError as failure:
+                log.warning("an erasure in partition %d waits: %s", partition.index, failure.message)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
-    def _forget_later(self, partition: Partition, names: list[str]) -> Later:
-        async def forget() -> Reply:
-            return {"n_records": await self._clean(partition, names)}
+    async def _finish(self, partition: Partition, root: str) -> int:
+        """All that is left to do for the erasures of one root; returns the number of records removed."""
+        erased = {name: e for name, e in partition.erasures.items() if e.root == root}
+        n_records = 0
+        if partition.is_home(root):
+            for name, e in erased.items():
+                home = partition_of(name, partition.n_partitions)
+                if home != partition.index:
+                    n_records += await self._forget_at(home, name, e)
+        async with self._locks[partition.index]:
+            left = {name: e for name, e in erased.items() if partition.erasures.get(name) is e}
+            if left and not any(e.expired for e in left.values()):
+                n_records += await self._remove(partition, root, left, n_records)
+            for name in left:
+                del partition.erasures[name]
+        return n_records
 
-        return forget
+    async def _forget_at(self, home: int, name: str, e: Erased) -> int:
+        payload = {"track": name, "root": e.root, "generation": e.generation, "expired": e.expired}
+        reply = await self._shard.mesh.ask_partition(home, "forget", payload, timeout_s=FORGET_S)
+        if "n_records" in reply:
+            return int(reply["n_records"])
+        failure = reply.get("unavailable") or reply.get("error") or {}
+        raise Unavailable(str(failure.get("code")), f"the home of a track did not forget it: {failure.get('message')}")
+
+    async def _remove(self, partition: Partition, root: str, erased: dict[str, Erased], n_elsewhere: int) -> int:
+        """Snapshots and records go, then the receipt is done, then the records of the erasure itself go."""
+        await self._shard.housekeeping.save_now(partition, list(erased))
+        n_records = len(erased) + await self._redact(partition, erased)
+        if partition.is_home(root):
+            receipt = self._receipt_id(partition, root)
+            (held,) = await self._shard.snapshots.load([(partition.index, RECEIPT + receipt)])
+            if held is None or orjson.loads(held)["status"] != "done":
+                at_ms = max(e.at_ms for e in erased.values())
+                done = {"id": receipt, "status": "done", "n_tracks": len(erased), "at_ms": at_ms}
+                await self._put(partition, {**done, "n_records": n_elsewhere + n_records})
+        for e in erased.values():
+            payload = await self._shard.journal.get(partition.index, (e.place.epoch, e.place.seq))
+            if payload is not None:
+                await self._replace(partition, payload, e.place, {e.place.index})
+        return n_records
+
+    async def _redact(self, partition: Partition, erased: dict[str, Erased]) -> int:
+        """Take every record of the tracks before their erasure out of the journal; returns how many those were."""
+        journal, removed = self._shard.journal, 0
+        after: tuple[int, int] | None = None
+        while rows := await journal.read(partition.index, after, CHUNK):
+            for position, payload in rows:
+                places = {
+                    index
+                    for index, record in enumerate(orjson.loads(payload)[1:])
+                    if record is not None and _before(DecisionId(partition.index, *position, index), record, erased)
+                }
+                if places:
+                    removed += len(places)
+                    await self._replace(partition, payload, DecisionId(partition.index, *position, 0), places)
+            after = rows[-1][0]
+        return removed
+
+    async def _replace(self, partition: Partition, payload: bytes, at: DecisionId, gone: set[int]) -> None:
+        kept = [None if i in gone else record for i, record in enumerate(orjson.loads(payload)[1:])]
+        rest = orjson.dumps([FORMAT, *kept]) if any(kept) else None
+        await self._shard.journal.redact(partition.index, (at.epoch, at.seq), rest)
+
+    # -- receipts --------------------------------------------------------------------------------------
 
     def _receipt_later(self, partition: Partition, receipt: str) -> Later:
         async def look() -> Reply:
-            (held,) = await self._shard.snapshots.load([(partition.index, "receipt:" + receipt)])
+            (held,) = await self._shard.snapshots.load([(partition.index, RECEIPT + receipt)])
             if held is None:
                 return error("unknown_profile", "nothing is known of this identity", 404)
             return {"receipt": orjson.loads(held)}
 
         return look
 
-    async def _put(self, partition: Partition, receipt: str, held: dict[str, Any]) -> None:
+    async def _put(self, partition: Partition, held: dict[str, Any]) -> None:
         await self._shard.snapshots.save(
-            partition.index, {"receipt:" + receipt: orjson.dumps(held)}, [], partition.covered, epoch=partition.epoch
+            partition.index, {RECEIPT + held["id"]: orjson.dumps(held)}, [], partition.covered, epoch=partition.epoch
         )
 
-    async def _clean(self, partition: Partition, names: list[str]) -> int:
-        """Delete the snapshots and redact the journal; returns the number of records removed."""
-        shard, wanted = self._shard, set(names)
-        await shard.snapshots.save(partition.index, {}, names, partition.covered, epoch=partition.epoch)
-        removed = 0
-        after: tuple[int, int] | None = None
-        while rows := await shard.journal.read(partition.index, after, CHUNK):
-            for position, payload in rows:
-                records = orjson.loads(payload)[1:]
-                kept = [None if r is not None and r[1] in wanted else r for r in records]
-                n = sum(1 for a, b in zip(records, kept, strict=True) if a is not b)
-                if n:
-                    removed += n
-                    rest = orjson.dumps([FORMAT, *kept]) if any(kept) else None
-                    await shard.journal.redact(partition.index, position, rest)
-            after = rows[-1][0]
-        return removed
+
+def _before(place: DecisionId, record: Record, erased: dict[str, Erased]) -> bool:
+    found = erased.get(record[1])
+    return found is not None and place < found.place

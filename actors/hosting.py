@@ -99,7 +99,7 @@ class ShardHost:
         self._server = ShardServer(self._shard, await stores.table.secret("stream"), options.listen_host)
         address = await self._server.start()
         await self._shard.start()
-        await stores.table.announce(options.index, address, await stores.table.next_epoch())
+        await stores.table.announce(options.index, address, self._shard.incarnation)
         return address
 
     def describe(self) -> dict[str, Any]:

@@ -69,6 +69,11 @@ def error(code: str, message: str, status: int) -> Reply:
     return {"error": {"code": code, "message": message, "status": status}}
 
 
+def unavailable(code: str, message: str) -> Reply:
+    """A reply that says it may work in a moment."""
+    return {"unavailable": {"code": code, "message": message}}
+
+
 def locate(partition: Partition, track_id: str) -> Whereabouts | Reply:
     """The profile of a track that lives here, or where to ask instead."""
     track = partition.live.get(track_id)
@@ -152,7 +157,7 @@ def request_hash(scene: Scene, request_id: str) -> int:
 def repeated_decision(scene: Scene, payload: dict[str, Any]) -> str | None:
     """The decision already taken for this requestId, if there is one."""
     found = locate(scene.partition, payload["track"])
-    if isinstance(found, dict) or not payload.get("request_id"):
+    if isinstance(found, dict) or not payload.get("request_id") or payload.get("anew"):
         return None
     request = request_hash(scene, payload["request_id"])
     return next((t.requests[request] for t in found.tracks if request in t.requests), None)

@@ -16,6 +16,18 @@ from engine.record import ERASED, FORMAT, LINK_DONE, LINK_INTENT, Record, fold
 from engine.track import Track
 
 READ_CHUNK: Final = 500
+RETENTION_MS: Final = 400 * 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """An erasing record whose work beside the journal is not done: where it stands, and what it says."""
+
+    place: DecisionId
+    at_ms: int
+    root: str
+    generation: int
+    expired: bool
 
 
 @dataclass(slots=True)
@@ -35,6 +47,9 @@ class Partition:
     pending: list[Record] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     intents: dict[str, Position] = field(default_factory=dict)
+    erasures: dict[str, Erased] = field(default_factory=dict)
+    expire_after_ms: int = RETENTION_MS
+    claiming: bool = False
 
     @property
     def position(self) -> Position:
@@ -69,27 +84,35 @@ class Partition:
 
     def forget_all(self) -> None:
         """Drop everything held in memory; the store is the truth."""
-        for held in (self.live, self.used_ms, self.tail, self.dirty, self.pending, self.touched, self.intents):
+        for held in (self.live, self.used_ms, self.tail, self.dirty, self.pending, self.touched):
             held.clear()
+        self.intents.clear()
+        self.erasures.clear()
 
     def load_entry(self, position: Position, payload: bytes) -> None:
         """Index one entry's records by track, to be applied when the track is first touched."""
         for index, record in enumerate(orjson.loads(payload)[1:]):
             if record is None:
                 continue
-            self._note_link(record, position)
             decision_id = DecisionId(self.index, *position, index)
+            self._note_unfinished(record, decision_id)
             self.tail.setdefault(record[1], []).append((decision_id, record))
 
-    def _note_link(self, record: Record, position: Position) -> None:
-        if record[0] == LINK_INTENT:
-            self.intents[record[1]] = position
-        elif record[0] in (LINK_DONE, ERASED):
-            self.intents.pop(record[1], None)
+    def _note_unfinished(self, record: Record, place: DecisionId) -> None:
+        kind, track_id = record[0], record[1]
+        if kind == LINK_INTENT:
+            self.intents[track_id] = (place.epoch, place.seq)
+        elif kind in (LINK_DONE, ERASED):
+            self.intents.pop(track_id, None)
+        if kind == ERASED:
+            root, generation, expired = record[3:] if len(record) > 3 else (track_id, 0, False)
+            self.erasures[track_id] = Erased(place, record[2], root, generation, expired)
 
     def coverable(self) -> Position:
-        """How far snapshots may cover the journal: to its end, but not past an unfinished link."""
-        return min((self.position, *((epoch, seq - 1) for epoch, seq in self.intents.values())))
+        """How far snapshots may cover the journal: to its end, but not past an unfinished link or erasure."""
+        links = [(epoch, seq - 1) for epoch, seq in self.intents.values()]
+        erasures = [(e.place.epoch, e.place.seq - 1) for e in self.erasures.values()]
+        return min([self.position, *links, *erasures])
 
     # -- tracks ----------------------------------------------------------------------------------------
 
@@ -111,7 +134,7 @@ class Partition:
                     found[member] = None
         return list(found)
 
-    def activate(self, track_id: str, snapshot: bytes | None, now_ms: int, expire_before_ms: int) -> None:
+    def activate(self, track_id: str, snapshot: bytes | None, now_ms: int) -> None:
         """Bring a track into memory from its snapshot and the tail."""
         track: Track | None = None
         at: Position = (0, 0)
@@ -121,14 +144,34 @@ class Partition:
         for decision_id, record in self.tail.pop(track_id, ()):
             place = (decision_id.epoch, decision_id.seq)
             if place > at:
-                track = fold(track, record, decision_id)
+                track = self._folded(track, record, decision_id)
                 self.dirty[track_id] = max(self.dirty.get(track_id, (0, 0)), place)
-        if track is not None and track.touched_ms < expire_before_ms and track.moved_to is None:
+        if track is not None and self._alone_and_expired(track, now_ms):
             track = None
             self.dirty[track_id] = self.position
         if track is not None:
             self.live[track_id] = track
         self.used_ms[track_id] = now_ms
+
+    def _folded(self, track: Track | None, record: Record, decision_id: DecisionId) -> Track | None:
+        # A rebuild comes to the same: what had expired when a record was received is no part of what follows.
+        if track is not None and self._alone_and_expired(track, record[2]):
+            track = None
+        return fold(track, record, decision_id)
+
+    def expired(self, track: Track, now_ms: int) -> bool:
+        """Whether nothing has happened on a track for longer than it is kept."""
+        return track.touched_ms < now_ms - self.expire_after_ms
+
+    def _alone_and_expired(self, track: Track, now_ms: int) -> bool:
+        # Several tracks of one profile expire together, and by a record in the journal.
+        return (
+            self.expired(track, now_ms)
+            and track.root == track.id
+            and not track.members
+            and track.moved_to is None
+            and track.pending_to is None
+        )
 
     def profile_tracks(self, root: str) -> list[Track]:
         """The tracks of a profile in memory; a fresh root where nothing is known."""
@@ -140,17 +183,22 @@ class Partition:
     # -- writing ---------------------------------------------------------------------------------------
 
     def write(self, record: Record) -> DecisionId:
-        """Apply a record and put it into the entry being built; returns its place in the journal."""
+        """Apply a record and put it into the entry being built; returns its place in the journal.
+
+        Raises:
+            LookupError: the track is not in memory, so that what is known of it would be overwritten.
+        """
+        if record[1] not in self.used_ms:
+            raise LookupError(f"a record for {record[1]}, which was not activated")
         decision_id = DecisionId(self.index, self.epoch, self.seq + 1, len(self.pending))
         self.pending.append(record)
-        self._note_link(record, (self.epoch, self.seq + 1))
+        self._note_unfinished(record, decision_id)
         track_id = record[1]
-        track = fold(self.live.get(track_id), record, decision_id)
+        track = self._folded(self.live.get(track_id), record, decision_id)
         if track is None:
             self.live.pop(track_id, None)
         else:
             self.live[track_id] = track
-        self.used_ms.setdefault(track_id, record[2])
         self.touched.add(track_id)
         return decision_id
 

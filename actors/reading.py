@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from actors.shard import Call, SessionShard
 
 EXPORT_CHUNK: Final = 500
+REPEAT_S: Final = 2.0
 
 
 class Reading:
@@ -47,26 +48,38 @@ class Reading:
                 return record
             if call.op == "decision":
                 return await self._shown(wanted, record, bool(call.payload.get("replay")))
+            if call.op == "repeat":
+                return await self._again(wanted, record, bool(call.payload.get("explain")))
             payload = {**call.payload, "track": record[1]}
             return await self._shard.ask(call.op, payload, wanted.partition)
 
         return find
 
     def repeated(self, call: Call, decision_id: str) -> Later:
-        """The answer given before for the same requestId."""
+        """The answer given before for the same requestId, also from where the track was before a link.
+
+        A decision beyond its retention is taken anew: a decision always arrives.
+        """
 
         async def again() -> Reply:
             wanted = DecisionId.parse(decision_id)
-            record = await self._record(wanted)
-            if isinstance(record, dict):
-                return record
-            inputs, decision = Inputs.from_list(record[7]), Decision.from_list(record[8])
-            body = decision.response(inputs.root, inputs.request.placement, decision_id)
-            if call.payload.get("explain"):
-                body["explain"] = await self._explained(record)
-            return {"decision": body, "status": 200}
+            asked = {"decision_id": decision_id, "explain": call.payload.get("explain")}
+            if wanted.partition in self._shard.partitions:
+                reply = await self._shard.ask("repeat", asked, wanted.partition)
+            else:
+                reply = await self._shard.mesh.ask_partition(wanted.partition, "repeat", asked, timeout_s=REPEAT_S)
+            if "error" not in reply:
+                return reply
+            return await self._shard.ask("decide", {**call.payload, "anew": True}, call.partition)
 
         return again
+
+    async def _again(self, wanted: DecisionId, record: Record, explained: bool) -> Reply:
+        inputs, decision = Inputs.from_list(record[7]), Decision.from_list(record[8])
+        body = decision.response(inputs.root, inputs.request.placement, str(wanted))
+        if explained:
+            body["explain"] = await self._explained(record)
+        return {"decision": body, "status": 200}
 
     def explained(self, decided: Decided, payload: dict[str, Any]) -> Reply:
         """The reply to a decide call, with its explanation where that was asked for."""
@@ -148,7 +161,9 @@ class Reading:
         else:
             reason = None
         inputs = Inputs.from_list(record[7])
-        again = decide(inputs, world, now_ms=record[2], rng=Random(record[3]), rung=record[4])
+        # From the rung that was taken: a model that failed then may answer now.
+        served = Decision.from_list(record[8])
+        again = decide(inputs, world, now_ms=record[2], rng=Random(record[3]), rung=served.rung, why=served.reason)
         was, now = record[8], orjson.loads(orjson.dumps(again.to_list()))
         names = list(Decision.__dataclass_fields__)
         differs = [name for name, a, b in zip(names, was, now, strict=True) if a != b]

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from actors import operations as ops
 from actors.erasure import Erasure
+from actors.housekeeping import Housekeeping
 from actors.links import PARKED, Links
-from actors.operations import Decided, Reply, Scene
-from actors.partition import Partition, raise_for
+from actors.operations import Decided, Reply, Scene, unavailable
+from actors.ownership import Ownership
+from actors.partition import RETENTION_MS, Partition, raise_for
 from actors.reading import Reading
 from actors.stores import Journal, Snapshots, Table
 from actors.worlds import Worlds
-from engine.errors import Fenced, KairosError, Unavailable
+from engine.errors import KairosError, Unavailable
 from engine.money import Exchange
 
+T = TypeVar("T")
 log = logging.getLogger("kairos.shard")
 
 MAX_BATCH: Final = 512
@@ -45,7 +47,10 @@ class ShardSettings:
     snapshot_every_ms: int = 5_000
     snapshot_chunk: int = 32
     passivate_after_ms: int = 300_000
-    expire_after_ms: int = 400 * 24 * 3600 * 1000
+    expire_after_ms: int = RETENTION_MS
+    sweep_every_ms: int = 1_000
+    sweep_chunk: int = 64
+    sweep_pass_ms: int = 3_600_000
     tail_entries: int = 20_000
     world_every_ms: int = 500
     claim_retry_ms: int = 200
@@ -99,15 +104,13 @@ class SessionShard:
         self.key = b""
         self.exchange = Exchange("EUR")
         self.counts: dict[str, int] = {"batches": 0, "calls": 0, "resets": 0, "activations": 0, "passivations": 0}
+        self.incarnation = 0
+        self.stopping = False
         self.links, self.erasure, self.reading = Links(self), Erasure(self), Reading(self)
+        self.ownership, self.housekeeping = Ownership(self), Housekeeping(self)
         self._inbox: list[Call] = []
         self._arrived = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._claiming: set[int] = set()
-        self._saving: set[int] = set()
-        self._covering: dict[int, tuple[tuple[int, int], list[str]]] = {}
-        self._next_snapshot_ms = 0
-        self._stopping = False
 
     # -- life ------------------------------------------------------------------------------------------
 
@@ -119,33 +122,39 @@ class SessionShard:
         """
         state = await self.table.read()
         self.n_partitions = state.n_partitions
+        self.incarnation = await self.table.next_epoch()
         self.key = await self.table.secret("messages")
         await self.worlds.refresh()
         self._set_currency()
-        await self._claim([p for p, owner in enumerate(state.owners) if owner == self.index])
+        await self.ownership.start()
         self.spawn(self._loop())
         self.spawn(self._follow())
+        self.spawn(self.housekeeping.sweep())
         self.spawn(self._tick())
 
     async def stop(self) -> None:
         """Answer what is in the inbox, save what is dirty, stop."""
-        self._stopping = True
+        self.stopping = True
         self._arrived.set()
         loop_tasks = [t for t in self._tasks if t.get_name() == "loop"]
         await asyncio.gather(*loop_tasks, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for partition in self.partitions.values():
-            with suppress(KairosError):
-                await self._save_all(partition)
+        self.links.stop()
+        await self.housekeeping.stop()
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def wake(self) -> None:
+        """Give the loop a turn, for what is done between batches."""
+        self._arrived.set()
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something beside the loop; an error in it is logged, never lost."""
         name = "loop" if getattr(work, "__name__", "") == "_loop" else None
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -167,7 +176,7 @@ class SessionShard:
 
     def submit(self, call: Call) -> None:
         """Put a request into the inbox; its answer comes by callback."""
-        if self._stopping or len(self._inbox) >= MAX_INBOX:
+        if self.stopping or len(self._inbox) >= MAX_INBOX:
             call.answer(unavailable("overloaded", "the shard's inbox is full or it is stopping"))
             return
         self._inbox.append(call)
@@ -178,7 +187,7 @@ class SessionShard:
     async def _loop(self) -> None:
         while True:
             if not self._inbox:
-                if self._stopping:
+                if self.stopping:
                     return
                 self._arrived.clear()
                 self._between_batches()
@@ -192,8 +201,14 @@ class SessionShard:
                 for call in calls:
                     call.answer(unavailable("internal", "the request could not be evaluated"))
                 for index in {call.partition for call in calls}:
-                    self._reset(index)
+                    self.ownership.reset(index)
             self._between_batches()
+
+    def _between_batches(self) -> None:
+        try:
+            self.housekeeping.tick()
+        except Exception:
+            log.exception("the housekeeping of shard %d failed", self.index)
 
     async def _tick(self) -> None:
         """Turn the loop now and then when nothing arrives, for what is done between batches."""
@@ -241,7 +256,7 @@ class SessionShard:
             call.answer(unavailable("deadline_exceeded", "the deadline passed before the request was evaluated"))
         elif self.worlds.current is None:
             call.answer(unavailable("no_book", "no campaign book is published yet"))
-        elif call.op in ("reward", "supersede", "decision") and "track" not in call.payload:
+        elif call.op in ("reward", "supersede", "decision", "repeat") and "track" not in call.payload:
             # Whose decision it is stands in the journal; reading it must not hold up the batch.
             self.spawn(self._later(call, self.reading.of_decision(call)))
         else:
@@ -255,7 +270,7 @@ class SessionShard:
             wanted.clear()
             for call in calls:
                 partition = self.partitions[call.partition]
-                names = [call.payload[k] for k in ("track", "anon", "root") if k in call.payload]
+                names = [call.payload[k] for k in ("track", "anon", "root", "to") if k in call.payload]
                 for track_id in partition.missing(names):
                     wanted[call.partition, track_id] = call
             if not wanted:
@@ -274,7 +289,7 @@ class SessionShard:
                 held = self.partitions.get(index)
                 if held is None or held.epoch != epochs[index] or track_id in held.used_ms:
                     continue
-                held.activate(track_id, snapshot, now_ms, now_ms - self.settings.expire_after_ms)
+                held.activate(track_id, snapshot, now_ms)
             self.counts["activations"] += len(keys)
 
     def _still_mine(self, call: Call, epochs: dict[int, int]) -> bool:
@@ -292,6 +307,9 @@ class SessionShard:
         if self.links.park(call, partition):
             return PARKED
         scene = Scene(partition, world, now_ms, self.dice, self.key, self.exchange)
+        expired = self.erasure.expire(scene, call)
+        if expired is not None:
+            return expired
         if call.op == "observe":
             return ops.observe(scene, call.payload)
         if call.op == "decide":
@@ -329,6 +347,10 @@ class SessionShard:
     async def _later(self, call: Call, work: ops.Later) -> None:
         try:
             call.answer(await work())
+        except asyncio.CancelledError:
+            if self.stopping:
+                call.answer(unavailable("stopping", "the shard is stopping"))
+            raise
         except Unavailable as failure:
             call.answer(unavailable(failure.code, failure.message))
         except KairosError as failure:
@@ -357,75 +379,22 @@ class SessionShard:
                 partition.appended()
             except KairosError as failure:
                 failed[partition.index] = failure
-                self._reset(partition.index)
+                self.ownership.reset(partition.index)
         return failed
-
-    def _reset(self, index: int) -> None:
-        """Drop a partition whose journal may differ from memory, and claim it again under a new epoch."""
-        partition = self.partitions.get(index)
-        if partition is None:
-            return
-        self.counts["resets"] += 1
-        partition.ready = False
-        partition.forget_all()
-        self._covering.pop(index, None)
-        if index not in self._claiming:
-            self._claiming.add(index)
-            self.spawn(self._reclaim(index))
-
-    async def _reclaim(self, index: int) -> None:
-        try:
-            while not self._stopping:
-                try:
-                    state = await self.table.read()
-                    if state.owners[index] != self.index:
-                        self.partitions.pop(index, None)
-                        return
-                    epoch = await self.table.next_epoch()
-                    await self.partitions[index].claim(epoch, self.journal, self.snapshots)
-                    self._resume(self.partitions[index])
-                    return
-                except Fenced:
-                    continue
-                except KairosError as failure:
-                    log.warning("partition %d is not recovered yet: %s", index, failure.message)
-                    await asyncio.sleep(self.settings.claim_retry_ms / 1000.0)
-        finally:
-            self._claiming.discard(index)
-
-    async def _claim(self, indexes: list[int]) -> None:
-        if not indexes:
-            return
-        epoch = await self.table.next_epoch()
-        for index in indexes:
-            self.partitions[index] = Partition(index, self.n_partitions)
-
-        async def one(index: int) -> None:
-            try:
-                await self.partitions[index].claim(epoch, self.journal, self.snapshots)
-                self._resume(self.partitions[index])
-            except (Fenced, Unavailable):
-                self._claiming.add(index)
-                self.spawn(self._reclaim(index))
-
-        await asyncio.gather(*(one(index) for index in indexes))
-
-    def _resume(self, partition: Partition) -> None:
-        self.links.resume(partition)
-        self.erasure.resume(partition)
 
     # -- following what is published -------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        while not self._stopping:
+        """Follow the world and the table, neither held up by trouble with the other."""
+        while not self.stopping:
             await asyncio.sleep(self.settings.world_every_ms / 1000.0)
-            try:
-                await self._refresh()
-                await self._follow_table()
-            except KairosError as failure:
-                log.warning("shard %d cannot read what is published: %s", self.index, failure.message)
-            except Exception:
-                log.exception("shard %d keeps its world: the published one cannot be loaded", self.index)
+            for what, step in (("world", self._refresh), ("partition table", self.ownership.follow)):
+                try:
+                    await step()
+                except KairosError as failure:
+                    log.warning("shard %d cannot follow the published %s: %s", self.index, what, failure.message)
+                except Exception:
+                    log.exception("shard %d cannot follow the published %s", self.index, what)
 
     async def _refresh(self) -> None:
         if await self.worlds.refresh():
@@ -440,96 +409,3 @@ class SessionShard:
         if self.worlds.current is not None:
             self.exchange.currency = self.worlds.current.book.currency
             self.exchange.rates = dict(self.settings.rates)
-
-    async def _follow_table(self) -> None:
-        state = await self.table.read()
-        mine = {p for p, owner in enumerate(state.owners) if owner == self.index}
-        for index in set(self.partitions) - mine:
-            del self.partitions[index]
-        new = [p for p in mine if p not in self.partitions]
-        if new:
-            await self._claim(new)
-
-    # -- between batches -------------------------------------------------------------------------------
-
-    def _between_batches(self) -> None:
-        """Take snapshots of a bounded number of profiles, at a moment when memory and journal agree."""
-        now_ms = self.clock()
-        if now_ms >= self._next_snapshot_ms and not self._covering:
-            self._next_snapshot_ms = now_ms + self.settings.snapshot_every_ms
-            for partition in self.partitions.values():
-                self.counts["passivations"] += partition.passivate(now_ms - self.settings.passivate_after_ms)
-                if partition.ready and (partition.dirty or partition.tail):
-                    names = [*partition.dirty, *(t for t in partition.tail if t not in partition.dirty)]
-                    self._covering[partition.index] = (partition.coverable(), names)
-        for index in list(self._covering)[:4]:
-            if index not in self._saving:
-                self._save_chunk(index)
-
-    def _save_chunk(self, index: int) -> None:
-        partition = self.partitions.get(index)
-        until, names = self._covering[index]
-        if partition is None or not partition.ready:
-            del self._covering[index]
-            return
-        chunk, rest = names[: self.settings.snapshot_chunk], names[self.settings.snapshot_chunk :]
-        asleep = [t for t in chunk if t in partition.tail or (t not in partition.used_ms)]
-        self._saving.add(index)
-        self._covering[index] = (until, rest)
-        self.spawn(self._save(partition, chunk, asleep, until, not rest))
-
-    async def _save(
-        self, partition: Partition, chunk: list[str], asleep: list[str], until: tuple[int, int], last: bool
-    ) -> None:
-        try:
-            epoch = partition.epoch
-            if asleep:
-                found = await self.snapshots.load([(partition.index, t) for t in asleep])
-                if partition.epoch != epoch or not partition.ready:
-                    return
-                now_ms = self.clock()
-                for track_id, snapshot in zip(asleep, found, strict=True):
-                    if track_id not in partition.used_ms:
-                        partition.activate(track_id, snapshot, now_ms, now_ms - self.settings.expire_after_ms)
-            if partition.pending or partition.touched:
-                # A batch is being appended: what memory holds is not in the journal yet. Again next time.
-                self._covering[partition.index] = (
-                    until,
-                    [*chunk, *self._covering.get(partition.index, (until, []))[1]],
-                )
-                return
-            at = partition.position
-            saved, gone = partition.snapshots_of(chunk)
-            covered = until if last else partition.covered
-            await self.snapshots.save(partition.index, saved, gone, covered, epoch=epoch)
-            if partition.epoch == epoch:
-                partition.saved(chunk, at)
-                partition.covered = covered
-            if last:
-                self._covering.pop(partition.index, None)
-                await self._trim(partition, until)
-        except KairosError as failure:
-            self._covering.pop(partition.index, None)
-            log.warning("snapshots of partition %d wait: %s", partition.index, failure.message)
-        finally:
-            self._saving.discard(partition.index)
-            self._arrived.set()
-
-    async def _trim(self, partition: Partition, covered: tuple[int, int]) -> None:
-        entries, _ = await self.journal.size(partition.index)
-        if entries > self.settings.tail_entries * 1.1:
-            oldest = await self.journal.read(partition.index, None, int(entries - self.settings.tail_entries))
-            await self.journal.trim(partition.index, min(oldest[-1][0], covered))
-
-    async def _save_all(self, partition: Partition) -> None:
-        if not partition.ready:
-            return
-        names = list(partition.dirty)
-        saved, gone = partition.snapshots_of(names)
-        covered = partition.covered if partition.tail else partition.coverable()
-        await self.snapshots.save(partition.index, saved, gone, covered, epoch=partition.epoch)
-
-
-def unavailable(code: str, message: str) -> Reply:
-    """A reply that says it may work in a moment."""
-    return {"unavailable": {"code": code, "message": message}}

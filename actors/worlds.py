@@ -38,9 +38,12 @@ class Worlds:
         A version that cannot be loaded leaves the world as it is, and raises.
         """
         pointer = await self._versions.world()
-        if not pointer["book"] or pointer["rev"] == self._rev:
+        if not pointer["book"] or pointer["rev"] <= self._rev:
             return False
         world = World(await self._book(pointer["book"]), await self._model(pointer["model"]))
+        if pointer["rev"] <= self._rev:
+            # A later pointer was followed while this one's versions were being loaded.
+            return False
         self.current, self._rev = world, pointer["rev"]
         return True
 

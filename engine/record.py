@@ -151,6 +151,9 @@ def _overtake(track: Track, key: str) -> None:
     if stub is None or stub[6] == OVERTAKEN:
         return
     stub[6] = OVERTAKEN
+    # Nobody was given this decision: the same request, asked again, is decided anew.
+    for request in [request for request, decided in track.requests.items() if decided == key]:
+        del track.requests[request]
     for offer in stub[7]:
         times = track.served.get(offer, [])
         if stub[0] in times:

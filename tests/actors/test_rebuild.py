@@ -14,6 +14,7 @@ from tests.engine.builders import histories
 
 ANONS = ["anon:0", "anon:1", "anon:2"]
 USERS = ["user:0", "user:1"]
+DAY_MS = 24 * 3600 * 1000
 
 steps = st.lists(
     st.one_of(
@@ -22,6 +23,10 @@ steps = st.lists(
         st.tuples(st.just("link"), st.sampled_from(ANONS), st.sampled_from(USERS)),
         st.tuples(st.just("unlink"), st.sampled_from(ANONS), st.sampled_from(USERS)),
         st.tuples(st.just("save"), st.just(""), st.just("")),
+        st.tuples(st.just("sleep"), st.just(""), st.just("")),
+        st.tuples(st.just("wait"), st.sampled_from([1, 150, 401]), st.just("")),
+        st.tuples(st.just("erase"), st.sampled_from(ANONS + USERS), st.just("")),
+        st.tuples(st.just("late"), st.sampled_from(ANONS + USERS), st.integers(0, 3)),
         st.tuples(st.just("kill"), st.integers(0, 1), st.just("")),
     ),
     max_size=16,
@@ -35,10 +40,20 @@ async def live(town: Town) -> dict[str, Any]:
         for partition in shard.partitions.values():
             for name in partition.missing(ANONS + USERS):
                 (snapshot,) = await shard.snapshots.load([(partition.index, name)])
-                partition.activate(name, snapshot, town.clock(), 0)
+                partition.activate(name, snapshot, town.clock())
             for name, track in partition.live.items():
+                if partition.expired(track, town.clock()) and partition.profile_tracks(track.root) == [track]:
+                    continue
                 found[f"{partition.index}/{name}"] = orjson.dumps(track.snapshot())
     return found
+
+
+async def erased(town: Town, who: str) -> None:
+    """Erase a profile and wait until nothing is left to do for it."""
+    await town.ask(who, "erase", {"track": who})
+    partitions = [p for shard in town.shards.values() for p in shard.partitions.values()]
+    while any(p.erasures for p in partitions):  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 async def act(town: Town, step: tuple[str, Any, Any]) -> None:
@@ -54,7 +69,19 @@ async def act(town: Town, step: tuple[str, Any, Any]) -> None:
     elif verb == "save":
         for shard in town.shards.values():
             for partition in shard.partitions.values():
-                await shard._save_all(partition)
+                await shard.housekeeping.save_all(partition)
+                partition.saved(list(partition.dirty), partition.position)
+    elif verb == "sleep":
+        for shard in town.shards.values():
+            for partition in shard.partitions.values():
+                partition.passivate(town.clock() + 1)
+    elif verb == "wait":
+        town.clock.now_ms += who * DAY_MS
+    elif verb == "erase":
+        await erased(town, who)
+    elif verb == "late":
+        decision = (await town.decide(who, request_id=f"r{what}"))["decision"]["decisionId"]
+        await town.ask_partition(int(decision.split("_")[1]), "supersede", {"decision_id": decision})
     else:
         await town.kill(who)
         await town.start_shard(who)

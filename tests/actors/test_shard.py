@@ -150,7 +150,7 @@ async def test_a_reward_is_recorded_once_for_each_type(town: Town) -> None:
     assert (await reward(1.0))["status"] == "repeated"
     assert (await reward(0.5))["error"]["status"] == 409
     assert (await reward(0.5, "engagement"))["status"] == "recorded"
-    unknown = {"decision_id": f"d_{p}_1_9999_0", "value": 1.0, "type": "conversion"}
+    unknown = {"decision_id": f"{decision_id.rsplit('_', 2)[0]}_9999_0", "value": 1.0, "type": "conversion"}
     assert (await town.ask_partition(p, "reward", unknown))["error"]["status"] == 404
 
 

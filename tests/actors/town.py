@@ -71,7 +71,9 @@ class Town:
         self.n_shards, self.n_partitions = n_shards, n_partitions
         self.clock = Clock()
         self.shards: dict[int, SessionShard] = {}
-        self.settings = ShardSettings(snapshot_every_ms=10**12, claim_retry_ms=1, world_every_ms=5)
+        self.settings = ShardSettings(
+            snapshot_every_ms=10**12, claim_retry_ms=1, world_every_ms=5, sweep_every_ms=10**8, sweep_pass_ms=10**8
+        )
         self.on_ask: Callable[[str, dict[str, Any]], Awaitable[None]] | None = None
         self.load_model: Callable[[str], Awaitable[Predictor]] = no_models
 
