@@ -14,7 +14,7 @@ from actors.archive import Archive
 from actors.segment import Row
 from actors.segment_name import DECISIONS, OTHER, SIGNALS
 from actors.segments import Segments
-from actors.stores import Journal, Position
+from actors.stores import Journal, Position, Scrub
 from engine.errors import Fenced, KairosError
 
 log = logging.getLogger("kairos.archiver")
@@ -50,18 +50,6 @@ class ArchiveSettings:
         """For each kind of record, the time before which it is beyond retention."""
         kept = {SIGNALS: self.signals_ms, DECISIONS: self.decisions_ms}
         return {**{k: now_ms - v for k, v in kept.items()}, OTHER: now_ms - max(self.profiles_ms, *kept.values())}
-
-
-class Scrub(Protocol):
-    """How redacted bytes leave the store."""
-
-    async def scrub(self, partition: int) -> None:
-        """Build a partition's stream anew without them."""
-        ...
-
-    async def rewrite(self) -> None:
-        """Have the log on disk rewritten without them."""
-        ...
 
 
 class Tail(Protocol):

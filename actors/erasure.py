@@ -196,10 +196,25 @@ class Erasure:
             payload = await self._shard.journal.get(partition.index, (e.place.epoch, e.place.seq))
             if payload is not None:
                 await self._replace(partition, payload, e.place, {e.place.index})
+        if self._shard.archiver is not None:
+            self._shard.archiver.scrub_soon(partition.index)
         return n_records
 
     async def _redact(self, partition: Partition, erased: dict[str, Erased]) -> int:
-        """Take every record of the tracks before their erasure out of the journal; returns how many those were."""
+        """Take every record of the tracks before their erasure out of archive and journal; returns how many."""
+        archiver = self._shard.archiver
+        if archiver is None:
+            return await self._redact_tail(partition, erased)
+
+        def unwanted(position: tuple[int, int], index: int, record: Record) -> bool:
+            return _before(DecisionId(partition.index, *position, index), record, erased)
+
+        # Under the archiver's lock nothing is on its way from the one to the other.
+        async with archiver.lock(partition.index):
+            removed = await archiver.segments.redact(partition.index, erased, unwanted)
+            return removed + await self._redact_tail(partition, erased)
+
+    async def _redact_tail(self, partition: Partition, erased: dict[str, Erased]) -> int:
         journal, removed = self._shard.journal, 0
         after: tuple[int, int] | None = None
         while rows := await journal.read(partition.index, after, CHUNK):

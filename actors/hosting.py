@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
+from actors.archive import open_archive
+from actors.archiver import Archiver, ArchiveSettings
 from actors.router import Router
 from actors.shard import SessionShard, ShardSettings
 from actors.shard_server import ShardServer
@@ -34,6 +36,9 @@ class HostOptions:
     redis_url: str
     listen_host: str
     settings: ShardSettings = field(default_factory=ShardSettings)
+    archive: str | None = None
+    """Where the journal goes when it leaves the store; None: it is trimmed and gone."""
+    archiving: ArchiveSettings = field(default_factory=ArchiveSettings)
 
 
 def epoch_ms() -> int:
@@ -95,6 +100,7 @@ class ShardHost:
             clock=self._clock,
             dice=Random(secrets.randbits(128)),
             settings=options.settings,
+            archiver=self._archiver(stores),
         )
         self._server = ShardServer(self._shard, await stores.table.secret("stream"), options.listen_host)
         address = await self._server.start()
@@ -102,12 +108,18 @@ class ShardHost:
         await stores.table.announce(options.index, address, self._shard.incarnation)
         return address
 
+    def _archiver(self, stores: Stores) -> Archiver | None:
+        options = self._options
+        if options.archive is None:
+            return None
+        return Archiver(stores.journal, open_archive(options.archive), options.archiving, self._clock, stores.scrub)
+
     def describe(self) -> dict[str, Any]:
         """Where it listens and how much it has done, told by its loop; TimeoutError if that does not turn."""
         return self._thread.run(self._describe(), TURNS_WITHIN_S)
 
     async def _describe(self) -> dict[str, Any]:
-        return {"shard": self._options.index, "address": self._address, "pid": os.getpid(), **self._shard.counts}
+        return {"shard": self._options.index, "address": self._address, "pid": os.getpid(), **self._shard.told()}
 
     def abandon(self) -> None:
         """Let go after a failed start."""

@@ -123,7 +123,7 @@ class Housekeeping:
                 partition.covered = covered
             if last:
                 self._end(round_)
-                if round_.until is not None:
+                if round_.until is not None and self._shard.archiver is None:
                     await self._trim(partition, round_.until)
         except Exception as failure:
             # Without this chunk nothing is covered: the round is over, the next one begins with all that is dirty.

@@ -22,10 +22,8 @@ from engine.schema import PROFILE_FEATURES
 from engine.world import World
 
 if TYPE_CHECKING:
-    from actors.partition import Partition
     from actors.shard import Call, SessionShard
 
-EXPORT_CHUNK: Final = 500
 REPEAT_S: Final = 2.0
 
 
@@ -94,20 +92,21 @@ class Reading:
         if wanted.partition not in shard.partitions:
             return {"not_mine": True}
         place = (wanted.epoch, wanted.seq)
-        payload = await shard.journal.get(wanted.partition, place)
+        payload = await shard.history.get(wanted.partition, place)
         if payload is None:
-            first, last = await shard.journal.first(wanted.partition), await shard.journal.last(wanted.partition)
-            if last is not None and place <= last and (first is None or place < first):
-                return error("expired", "the decision is beyond its retention", 410)
+            if await shard.history.was_held(wanted.partition, place):
+                return _expired()
             return error("unknown_decision", "no such decision", 404)
         records = orjson.loads(payload)[1:]
         if wanted.index >= len(records):
             return error("unknown_decision", "no such decision", 404)
         record: Record | None = records[wanted.index]
         if record is None:
-            return error("expired", "the decision was erased", 410)
+            return error("expired", "the decision was erased, or is beyond its retention", 410)
         if record[0] != DECISION:
             return error("unknown_decision", "no such decision", 404)
+        if shard.archiver is not None and record[2] < shard.clock() - shard.archiver.settings.decisions_ms:
+            return _expired()
         return record
 
     async def _shown(self, wanted: DecisionId, record: Record, replay: bool) -> Reply:
@@ -210,16 +209,11 @@ class Reading:
         partition, names = scene.partition, {t.id for t in found.tracks}
 
         async def export() -> Reply:
-            records = await self._records_of(partition, names)
+            records = await self._shard.history.records_of(partition.index, names)
             return {"export": {"profile": shown, "tracks": snapshots, "records": records}}
 
         return export
 
-    async def _records_of(self, partition: Partition, names: set[str]) -> list[Record]:
-        found: list[Record] = []
-        after: tuple[int, int] | None = None
-        while rows := await self._shard.journal.read(partition.index, after, EXPORT_CHUNK):
-            for _, payload in rows:
-                found += [r for r in orjson.loads(payload)[1:] if r is not None and r[1] in names]
-            after = rows[-1][0]
-        return found
+
+def _expired() -> Reply:
+    return error("expired", "the decision is beyond its retention", 410)

@@ -7,6 +7,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import ray
@@ -76,7 +77,7 @@ class ShardActor:
         spare_the_collector()
         # A Ray actor knows its node only at run time.
         host = options.listen_host or str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-        placed = HostOptions(options.index, options.redis_url, host, options.settings)
+        placed = replace(options, listen_host=host)
         while True:
             self._host = ShardHost(placed)
             try:

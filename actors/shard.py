@@ -10,7 +10,9 @@ from random import Random
 from typing import Any, Final, Protocol, TypeVar
 
 from actors import operations as ops
+from actors.archiver import Archiver
 from actors.erasure import Erasure
+from actors.history import History
 from actors.housekeeping import Housekeeping
 from actors.links import PARKED, Links
 from actors.operations import Decided, Reply, Scene, unavailable
@@ -27,6 +29,8 @@ log = logging.getLogger("kairos.shard")
 
 MAX_BATCH: Final = 512
 MAX_INBOX: Final = 20_000
+GROWING: Final = frozenset({"observe", "decide", "reward", "link", "unlink"})
+"""Operations refused while the tail has no more room; what finishes or erases something is not."""
 
 
 class Mesh(Protocol):
@@ -94,11 +98,14 @@ class SessionShard:
         clock: Callable[[], int],
         dice: Random,
         settings: ShardSettings | None = None,
+        archiver: Archiver | None = None,
     ) -> None:
         self.index = index
         self.journal, self.snapshots, self.table, self.worlds, self.mesh = journal, snapshots, table, worlds, mesh
         self.clock, self.dice = clock, dice
         self.settings = settings or ShardSettings()
+        self.archiver = archiver
+        self.history = History(journal, archiver.segments if archiver is not None else None)
         self.partitions: dict[int, Partition] = {}
         self.n_partitions = 0
         self.key = b""
@@ -131,6 +138,8 @@ class SessionShard:
         self.spawn(self._follow())
         self.spawn(self.housekeeping.sweep())
         self.spawn(self._tick())
+        if self.archiver is not None:
+            self.spawn(self.archiver.run(self.partitions.values))
 
     async def stop(self) -> None:
         """Answer what is in the inbox, save what is dirty, stop."""
@@ -143,6 +152,10 @@ class SessionShard:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.links.stop()
         await self.housekeeping.stop()
+
+    def told(self) -> dict[str, int]:
+        """What it has counted so far."""
+        return {**self.counts, **(self.archiver.counts if self.archiver is not None else {})}
 
     def wake(self) -> None:
         """Give the loop a turn, for what is done between batches."""
@@ -256,6 +269,8 @@ class SessionShard:
             call.answer(unavailable("deadline_exceeded", "the deadline passed before the request was evaluated"))
         elif self.worlds.current is None:
             call.answer(unavailable("no_book", "no campaign book is published yet"))
+        elif call.op in GROWING and self.archiver is not None and (full := self.archiver.full(call.partition)):
+            call.answer(unavailable("archive_full", full))
         elif call.op in ("reward", "supersede", "decision", "repeat") and "track" not in call.payload:
             # Whose decision it is stands in the journal; reading it must not hold up the batch.
             self.spawn(self._later(call, self.reading.of_decision(call)))
@@ -326,7 +341,7 @@ class SessionShard:
         if call.op in ("profile", "export"):
             return self.reading.profile(scene, call.op, call.payload)
         if call.op == "stats":
-            return {"shard": self.index, **self.counts, "live": sum(len(p.live) for p in self.partitions.values())}
+            return {"shard": self.index, **self.told(), "live": sum(len(p.live) for p in self.partitions.values())}
         if call.op == "dry_run":
             return self.reading.dry_runs.later(call.payload)
         if call.op == "refresh":

@@ -244,6 +244,18 @@ class Table(Protocol):
         ...
 
 
+class Scrub(Protocol):
+    """How redacted bytes leave the store's memory and files, where they would stay otherwise."""
+
+    async def scrub(self, partition: int) -> None:
+        """Build a partition's stream anew without them."""
+        ...
+
+    async def rewrite(self) -> None:
+        """Have the log on disk rewritten without them."""
+        ...
+
+
 async def no_close() -> None:
     """Nothing to close."""
 
@@ -256,6 +268,7 @@ class Stores:
     snapshots: Snapshots
     versions: Versions
     table: Table
+    scrub: Scrub | None = None
     close: Callable[[], Awaitable[None]] = no_close
 
 

@@ -13,6 +13,7 @@ from actors.stores import Stores
 from actors.table import ValkeyTable
 from actors.valkey_client import TIMEOUT_S, answering, connect
 from actors.valkey_journal import ValkeyJournal
+from actors.valkey_scrub import ValkeyScrub
 from actors.valkey_snapshots import ValkeySnapshots
 from actors.valkey_versions import ValkeyVersions
 
@@ -45,6 +46,7 @@ def stores_of(client: Redis, timeout_s: float = TIMEOUT_S) -> Stores:
         snapshots=ValkeySnapshots(client),
         versions=ValkeyVersions(client),
         table=ValkeyTable(client),
+        scrub=ValkeyScrub(client),
         close=close,
     )
 

@@ -20,12 +20,13 @@ log = logging.getLogger("kairos.http")
 
 MAX_LATE: Final = 1024
 """Decisions past their deadline that are waited for; beyond it they are let go."""
-REASONS: Final = {"deadline_exceeded": "DEADLINE", "overloaded": "OVERLOADED"}
+REASONS: Final = {"deadline_exceeded": "DEADLINE", "overloaded": "OVERLOADED", "archive_full": "ARCHIVE_FULL"}
 _FULL: Final = {"rung": "model"}
 SHARD_UNAVAILABLE: Final = "SHARD_UNAVAILABLE"
 _REJECTION: Final = {
     "DEADLINE": ("deadline_exceeded", "the decision did not wait for it; send it again with the same messageId"),
     "OVERLOADED": ("overloaded", "not recorded; send it again with the same messageId"),
+    "ARCHIVE_FULL": ("archive_full", "not recorded; send it again with the same messageId, later"),
     SHARD_UNAVAILABLE: ("shard_unavailable", "may not be recorded; send it again with the same messageId"),
 }
 

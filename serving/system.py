@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar, cast
 
 import httpx
 
+from actors.archiver import DAY_MS, ArchiveSettings
 from actors.datalock import DataLock
 from actors.embedded import EmbeddedStore
 from actors.hosting import HostOptions, epoch_ms
@@ -220,12 +221,13 @@ class System:
         self._runtime = RayRuntime()
         self._say(f"starting {settings.n_shards} shards and {options.n_ingress} ingress behind Ray Serve")
         shard_settings = ShardSettings(
-            expire_after_ms=int(settings.retention.profiles_days * 24 * 3600 * 1000),
+            expire_after_ms=int(settings.retention.profiles_days * DAY_MS),
             rates=tuple(sorted(settings.rates.items())),
         )
         # Shards listen on loopback while there is one machine, else on their node's own address.
         listen = "" if address else "127.0.0.1"
-        hosts = [HostOptions(i, self._url, listen, shard_settings) for i in range(settings.n_shards)]
+        archived = (settings.archive_place, archiving(settings))
+        hosts = [HostOptions(i, self._url, listen, shard_settings, *archived) for i in range(settings.n_shards)]
         shards = asyncio.create_task(self._runtime.start_shards(hosts))
         try:
             await beside(deployment.start_serve, settings.host, settings.port)
@@ -286,6 +288,16 @@ class System:
             await asyncio.to_thread(self._record.close)
             await asyncio.to_thread(self._run_dir.remove)
             self._lock.release()
+
+
+def archiving(settings: Settings) -> ArchiveSettings:
+    """The limits of tail and retention as the shards' archivers take them."""
+    held, kept = settings.archive, settings.retention
+    return ArchiveSettings(
+        tail_bytes=held.tail_bytes, hard_bytes=held.hard_bytes, segment_bytes=held.segment_bytes,
+        tail_age_ms=int(held.tail_days * DAY_MS), signals_ms=int(kept.signals_days * DAY_MS),
+        decisions_ms=int(kept.decisions_days * DAY_MS), profiles_ms=int(kept.profiles_days * DAY_MS),
+    )  # fmt: skip
 
 
 def _take_signals_back() -> None:

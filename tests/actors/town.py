@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from actors.archive import Archive
+from actors.archiver import Archiver, ArchiveSettings
 from actors.memory import memory_stores
 from actors.shard import SessionShard, ShardSettings
 from actors.stores import Stores
@@ -74,6 +76,8 @@ class Town:
         self.settings = ShardSettings(
             snapshot_every_ms=10**12, claim_retry_ms=1, world_every_ms=5, sweep_every_ms=10**8, sweep_pass_ms=10**8
         )
+        self.archive: Archive | None = None
+        self.archiving = ArchiveSettings()
         self.on_ask: Callable[[str, dict[str, Any]], Awaitable[None]] | None = None
         self.load_model: Callable[[str], Awaitable[Predictor]] = no_models
 
@@ -107,6 +111,7 @@ class Town:
             clock=self.clock,
             dice=Random(index),
             settings=self.settings,
+            archiver=self.archive and Archiver(self.stores.journal, self.archive, self.archiving, self.clock),
         )
         self.shards[index] = shard
         await shard.start()

@@ -77,6 +77,7 @@ async def test_without_a_shard_tier_1_answers(house: House, failure: Exception, 
     [
         ({"unavailable": {"code": "recovering", "message": "wait"}}, "SHARD_UNAVAILABLE"),
         ({"unavailable": {"code": "overloaded", "message": "full"}}, "OVERLOADED"),
+        ({"unavailable": {"code": "archive_full", "message": "full"}}, "ARCHIVE_FULL"),
         ({"error": {"code": "internal", "message": "bug", "status": 500}}, "SHARD_UNAVAILABLE"),
         ({"nonsense": 1}, "SHARD_UNAVAILABLE"),
     ],
