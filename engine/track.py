@@ -24,6 +24,8 @@ PAST_ALPHA: Final = 0.3
 MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_DECISIONS, MAX_SERVED, MAX_TRAITS = 32, 100, 64, 128, 32, 64
 PAST: Final = ("scroll_share", "time_s", "pages", "products", "clicks", "converted")
 
+NO_PAST: Final = [0.0] * len(PAST)
+"""The averages of nobody's sessions: one list for every track that has none yet, never written to."""
 PAGE, HEIGHT, SCROLL, HEARTBEAT = 0, 1, 2, 3
 STRIDE: Final = 5
 """Numbers to each recent signal: t_ms, kind, low 32 bits of its message, and two values, NaN where not given.
@@ -99,7 +101,7 @@ class Track:
         self.touched_ms = 0
         self.sessions: list[Session] = []
         self.n_folded = 0
-        self.past = [0.0] * len(PAST)
+        self.past = NO_PAST
         self.past_end_ms = 0
         self.recent = array("d")
         self.clicks = DecayedSum()
@@ -291,7 +293,7 @@ class Track:
         track.seen = Seen(state[7])
         track.n_signals, track.n_late, track.bot, track.latest_ms, track.touched_ms = state[8:13]
         track.sessions = [Session.from_list(row) for row in state[13]]
-        track.n_folded, track.past, track.past_end_ms = state[14], list(state[15]), state[16]
+        track.n_folded, track.past, track.past_end_ms = state[14], list(state[15]) if state[14] else NO_PAST, state[16]
         track.recent = array("d", [NAN if x is None else x for x in state[17]])
         track.clicks, track.hover = DecayedSum(*state[18]), DecayedSum(*state[19])
         track.cart = [(r[0], r[1], r[2], r[3], r[4], r[5]) for r in state[20]]
