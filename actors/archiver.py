@@ -203,7 +203,10 @@ class Archiver:
         excess = seen.n_bytes - settings.tail_bytes
         rows: list[Row] = []
         if excess > 0 and excess >= min(settings.segment_bytes, settings.tail_bytes // 2):
-            rows = await self._oldest(tail, min(excess, settings.segment_bytes))
+            wanted = min(excess, settings.segment_bytes)
+            rows = await self._oldest(tail, wanted)
+            if seen.n_bytes < settings.hard_bytes // 2 and sum(len(p) + ENTRY_OVERHEAD for _, p in rows) < wanted // 2:
+                rows = []  # snapshots cover little of it as yet: many small segments are worse than waiting
         elif due:
             rows = await self._aged(tail, now_ms - settings.tail_age_ms)
         if rows:

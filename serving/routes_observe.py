@@ -57,16 +57,16 @@ class Observing:
         events = await self._parse(call, rows, type_, outcomes)
         work = chains(events)
         if len(work) == 1:
-            await self._run(work[0], call, outcomes, backfill)
-        elif work:
+            reasons = [await self._run(work[0], call, outcomes, backfill)]
+        else:
             gate = asyncio.Semaphore(AT_ONCE)
 
-            async def gated(chain: Chain) -> None:
+            async def gated(chain: Chain) -> str:
                 async with gate:
-                    await self._run(chain, call, outcomes, backfill)
+                    return await self._run(chain, call, outcomes, backfill)
 
-            await asyncio.gather(*(gated(chain) for chain in work))
-        return self._count(outcomes)
+            reasons = await asyncio.gather(*(gated(chain) for chain in work))
+        return self._count(outcomes, reasons)
 
     async def _parse(
         self, call: Call, rows: list[Any], type_: str | None, outcomes: list[Outcome]
@@ -92,8 +92,11 @@ class Observing:
             events.append((i, event, context, room.consents.read(event.consent, gpc)))
         return events
 
-    async def _run(self, chain: Chain, call: Call, outcomes: list[Outcome], backfill: bool) -> None:
-        """The steps of one visitor, in order; after one that could not be made durable the rest is not tried."""
+    async def _run(self, chain: Chain, call: Call, outcomes: list[Outcome], backfill: bool) -> str:
+        """The steps of one visitor, in order; after one that could not be made durable the rest is not tried.
+
+        Returns why that was: the code of what failed, empty where nothing did.
+        """
         for step in chain:
             try:
                 if step.link is not None:
@@ -105,11 +108,12 @@ class Observing:
                     continue
                 for index, result in zip(step.indexes, answer["results"], strict=True):
                     outcomes[index] = result
-            except Unavailable:
-                return
+            except Unavailable as failure:
+                return failure.code
             except Exception:
                 log.exception("observing failed")
-                return
+                return "internal"
+        return ""
 
     async def _ask(self, track: str, op: str, payload: dict[str, Any], call: Call) -> Answer:
         payload["track"], payload["received_ms"] = track, call.received_ms
@@ -118,7 +122,7 @@ class Observing:
             raise Unavailable(str(unavailable.get("code")), str(unavailable.get("message")))
         return answer
 
-    def _count(self, outcomes: list[Outcome]) -> Reply:
+    def _count(self, outcomes: list[Outcome], reasons: list[str]) -> Reply:
         meters, accepted, duplicates, lost = self._room.meters, 0, 0, 0
         rejected: list[dict[str, Any]] = []
         for i, outcome in enumerate(outcomes):
@@ -136,7 +140,8 @@ class Observing:
         counts = {"accepted": accepted, "duplicates": duplicates, "rejected": rejected}
         if lost:
             message = f"{lost} of {len(outcomes)} events could not be made durable; send the request again"
-            return problem(503, "not_durable", message, success=False, **counts)
+            why = next(filter(None, reasons), "internal")
+            return problem(503, "not_durable", f"{message} ({why})", success=False, reason=why, **counts)
         if accepted or duplicates:
             return json_reply({"success": True, **counts})
         first = rejected[0]

@@ -99,6 +99,13 @@ async def test_what_could_not_be_made_durable_is_503_with_retry_after(house: Hou
     assert int(response.headers["retry-after"]) > 0
 
 
+async def test_a_full_archive_is_named_as_the_reason(house: House) -> None:
+    house.asks.replies["observe"] = {"unavailable": {"code": "archive_full", "message": "no space left"}}
+    response = await house.post("/v1/track", a_track())
+    assert is_problem(response, 503, "not_durable")
+    assert response.json()["reason"] == "archive_full"
+
+
 async def test_one_lost_part_makes_the_whole_batch_503_and_still_counts_the_rest(house: House) -> None:
     house.asks.unreachable.add("user:lost")
     batch = in_batch({"userId": "kept", "event": "x"}, {"userId": "lost", "event": "x"}, {"event": "nobody"})
