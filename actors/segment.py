@@ -20,7 +20,7 @@ import orjson
 import zstandard
 
 from actors.stores import Position
-from engine.errors import KairosError
+from engine.errors import Unavailable
 
 MAGIC: Final = b"KSEG1\n"
 BLOCK_BYTES: Final = 128 * 1024
@@ -32,7 +32,7 @@ TRAILER: Final = _LENGTH.size + len(MAGIC)
 Row = tuple[Position, bytes]
 
 
-class DamagedSegment(KairosError):
+class DamagedSegment(Unavailable):
     """A segment is not what was written."""
 
 

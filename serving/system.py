@@ -64,7 +64,7 @@ class UpOptions:
         """The settings with these options on top.
 
         Raises:
-            InvalidInput: `bad_settings`, `keys_required`, `bad_keys`.
+            InvalidInput: `bad_settings`, `keys_required`, `bad_keys`, `archive_not_shared`.
         """
         settings = load_settings(
             self.settings, self.environ, port=self.port, host=self.host, data_dir=self.data_dir,
@@ -72,6 +72,12 @@ class UpOptions:
             store_durability="any" if self.allow_weak_store else None,
         )  # fmt: skip
         KeyRing.load(settings, self.environ).check_bind(settings)
+        if "RAY_ADDRESS" in self.environ and settings.archive.place is None:
+            raise InvalidInput(
+                "archive_not_shared",
+                "on a Ray cluster every node must reach the archive: set KAIROS_ARCHIVE__PLACE to s3://bucket/prefix, "
+                "or to a folder that all nodes share",
+            )
         return settings
 
 

@@ -69,3 +69,23 @@ def test_every_error_of_the_tree_has_a_status() -> None:
         assert any(base in STATUS for base in cls.__mro__)
     for cls in declared:
         assert status_of(cls("a_code", "a message")) == problem_of(cls("a_code", "a message")).status == STATUS[cls]
+
+
+def test_a_cluster_needs_an_archive_that_its_nodes_share() -> None:
+    from serving.system import UpOptions
+
+    joined = {"RAY_ADDRESS": "auto"}
+    with pytest.raises(InvalidInput) as refusal:
+        UpOptions(environ=joined).resolved()
+    assert refusal.value.code == "archive_not_shared"
+    shared = UpOptions(environ={**joined, "KAIROS_ARCHIVE__PLACE": "s3://bucket/kairos"}).resolved()
+    assert shared.archive_place == "s3://bucket/kairos"
+
+
+def test_alone_the_archive_is_in_the_data_directory() -> None:
+    assert load_settings(None, {"KAIROS_DATA_DIR": "/srv/kairos"}).archive_place == "/srv/kairos/archive"
+
+
+def test_a_hard_limit_leaves_room_for_tail_and_segment() -> None:
+    with pytest.raises(InvalidInput, match="hard_bytes"):
+        load_settings(None, {"KAIROS_ARCHIVE__TAIL_BYTES": str(64 * 1024 * 1024)})

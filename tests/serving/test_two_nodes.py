@@ -66,7 +66,8 @@ def test_shards_live_on_both_nodes_and_signals_reach_decisions(
     tmp_path: Path, store_url: str, cluster: tuple[subprocess.Popen[str], dict[str, str]]
 ) -> None:
     nodes, env = cluster
-    kairos = Running(tmp_path / ".kairos", "--shards", "4", env={**env, "REDIS_URL": store_url}).wait_ready()
+    places = {"REDIS_URL": store_url, "KAIROS_ARCHIVE__PLACE": str(tmp_path / "archive")}
+    kairos = Running(tmp_path / ".kairos", "--shards", "4", env={**env, **places}).wait_ready()
     try:
         shards = [
             process
