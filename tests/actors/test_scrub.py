@@ -18,6 +18,8 @@ from actors.valkey import stores_of
 from actors.valkey_client import connect
 from actors.valkey_journal import ValkeyJournal
 from actors.valkey_scrub import ValkeyScrub
+from tests.actors.town import Town
+from tests.engine.builders import signal
 
 P = 1
 SECRET = Random(1).randbytes(300)  # no compression shortens it, so that it can be looked for
@@ -114,3 +116,28 @@ async def test_an_entry_redacted_while_the_stream_is_copied_does_not_come_back(
     monkeypatch.setattr(scrub, "_finish", interfere)
     await scrub.scrub(P)
     assert [seq for (_, seq), _ in await journal.read(P, None, 1000)] == [s for s in range(1, 500) if s != 7]
+
+
+async def test_what_an_erased_visitor_sent_is_in_no_file_of_the_store_any_more(client: Redis, tmp_path: Path) -> None:
+    town = Town(stores_of(client), n_shards=1, n_partitions=2)
+    town.archive, town.archiving = MemoryArchive(), ArchiveSettings(every_ms=1, scrub_every_ms=0)
+    await town.start()
+    secret = SECRET.hex()[:240]
+
+    def found() -> bool:
+        blobs = [path.read_bytes() for path in tmp_path.rglob("appendonlydir/*")]
+        return any(secret[i : i + 12].encode() in blob for i in range(0, 240, 12) for blob in blobs)
+
+    for i in range(50):
+        await town.observe(f"anon:{i}", signal("page", url=f"https://shop.example/{i}"))
+        await town.observe("anon:erased", signal("page", url=f"https://shop.example/{secret}", message=i))
+    assert found()
+    await town.ask("anon:erased", "erase", {"track": "anon:erased"})
+    async with asyncio.timeout(30):
+        while True:
+            if not found():
+                break
+            await asyncio.sleep(0.02)
+    assert (await town.profile("anon:49"))["n_signals"] == 1
+    await town.stop()
+    await town.stores.close()

@@ -111,7 +111,8 @@ class Town:
             clock=self.clock,
             dice=Random(index),
             settings=self.settings,
-            archiver=self.archive and Archiver(self.stores.journal, self.archive, self.archiving, self.clock),
+            archiver=self.archive
+            and Archiver(self.stores.journal, self.archive, self.archiving, self.clock, self.stores.scrub),
         )
         self.shards[index] = shard
         await shard.start()
