@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.hosting import HostOptions, ShardHost
 from actors.stores import Stores
@@ -113,7 +114,7 @@ def spare_the_collector() -> None:
 
 
 class RayRuntime:
-    """Shards as named, detached Ray actors that restart for ever, spread over the nodes.
+    """Shards as named, detached Ray actors that restart for ever, in turn over the nodes.
 
     An empty `listen_host` in the options means the address of whatever node the shard is placed on.
     """
@@ -124,6 +125,9 @@ class RayRuntime:
 
     async def start_shards(self, options: list[HostOptions]) -> list[str]:
         actor = ray.remote(ShardActor)
+        # Ray's own SPREAD may put actors that ask for no CPU all on one node.
+        alive = ray.nodes()  # type: ignore[no-untyped-call]
+        nodes = sorted(str(node["NodeID"]) for node in alive if node["Alive"])
         self._actors = [
             actor.options(
                 name=f"shard-{one.index}",
@@ -134,9 +138,9 @@ class RayRuntime:
                 max_restarts=-1,
                 max_task_retries=0,
                 max_pending_calls=100,
-                scheduling_strategy="SPREAD",
+                scheduling_strategy=NodeAffinitySchedulingStrategy(nodes[i % len(nodes)], soft=True),
             ).remote(one)
-            for one in options
+            for i, one in enumerate(options)
         ]
         refs = [asyncio.ensure_future(_result(one.address.remote())) for one in self._actors]
         _, waiting = await asyncio.wait(refs, timeout=START_TIMEOUT_S)
