@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from actors import operations as ops
 from actors.archiver import Archiver
+from actors.asking import Asks
 from actors.erasure import Erasure
 from actors.history import History
 from actors.housekeeping import Housekeeping
@@ -31,14 +32,6 @@ MAX_BATCH: Final = 512
 MAX_INBOX: Final = 20_000
 GROWING: Final = frozenset({"observe", "decide", "reward", "link", "unlink"})
 """Operations refused while the tail has no more room; what finishes or erases something is not."""
-
-
-class Mesh(Protocol):
-    """How a shard reaches the shard of another track: the router."""
-
-    async def ask(self, track_id: str, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply: ...
-
-    async def ask_partition(self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply: ...
 
 
 Outcome = Reply | Decided | ops.Later
@@ -94,7 +87,7 @@ class SessionShard:
         snapshots: Snapshots,
         table: Table,
         worlds: Worlds,
-        mesh: Mesh,
+        mesh: Asks,
         clock: Callable[[], int],
         dice: Random,
         settings: ShardSettings | None = None,
