@@ -7,11 +7,13 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.hosting import HostOptions, ShardHost
 from actors.stores import Stores
@@ -21,6 +23,9 @@ from engine.errors import KairosError, Unavailable
 log = logging.getLogger("kairos.runtime")
 
 NAMESPACE: Final = "kairos"
+PLACES: Final = "kairos-shards"
+# Next to nothing, so that a shard never waits for room: what it needs is measured, not reserved.
+SHARD_CPU: Final = 0.001
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
 TRY_AGAIN_S: Final = 0.5
@@ -114,31 +119,36 @@ def spare_the_collector() -> None:
 
 
 class RayRuntime:
-    """Shards as named, detached Ray actors that restart for ever, in turn over the nodes.
+    """Shards as named, detached Ray actors that restart for ever, spread over the nodes.
 
     An empty `listen_host` in the options means the address of whatever node the shard is placed on.
     """
 
     def __init__(self) -> None:
         self._actors: list[Any] = []
+        self._places: Any = None
         self._silent: dict[int, int] = {}
 
     async def start_shards(self, options: list[HostOptions]) -> list[str]:
+        await asyncio.to_thread(_end_left_over)
         actor = ray.remote(ShardActor)
-        # Ray's own SPREAD may put actors that ask for no CPU all on one node.
-        alive = ray.nodes()  # type: ignore[no-untyped-call]
-        nodes = sorted(str(node["NodeID"]) for node in alive if node["Alive"])
+        # A group's places stay spread; what SPREAD or a soft affinity wish for, a busy node passes on.
+        self._places = placement_group(
+            [{"CPU": SHARD_CPU}] * len(options), strategy="SPREAD", name=PLACES, lifetime="detached"
+        )
+        await asyncio.wait_for(_result(self._places.ready()), START_TIMEOUT_S)
         self._actors = [
             actor.options(
                 name=f"shard-{one.index}",
                 namespace=NAMESPACE,
                 lifetime="detached",
-                get_if_exists=True,
-                num_cpus=0,
+                num_cpus=SHARD_CPU,
                 max_restarts=-1,
                 max_task_retries=0,
                 max_pending_calls=100,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(nodes[i % len(nodes)], soft=True),
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
+                    self._places, placement_group_bundle_index=i, placement_group_capture_child_tasks=False
+                ),
             ).remote(one)
             for i, one in enumerate(options)
         ]
@@ -180,7 +190,31 @@ class RayRuntime:
             await asyncio.wait(stopping, timeout=STOP_TIMEOUT_S)
         for one in self._actors:
             ray.kill(one, no_restart=True)
-        self._actors = []
+        if self._places is not None:
+            remove_placement_group(self._places)
+        self._actors, self._places = [], None
+
+
+def _end_left_over() -> None:
+    """End the shards of an `up` that was killed on a lasting cluster: their options are of another time.
+
+    Nothing is lost: the new ones take their partitions over under a new epoch, as after any death.
+    """
+
+    def left() -> list[str]:
+        every: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
+        return [one["name"] for one in every if one["namespace"] == NAMESPACE]
+
+    for name in left():
+        with suppress(ValueError):
+            ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+    with suppress(ValueError):
+        remove_placement_group(ray.util.get_placement_group(PLACES))
+    give_up_at = time.monotonic() + START_TIMEOUT_S
+    while left():
+        if time.monotonic() > give_up_at:
+            raise Unavailable("shards_not_ended", "shards of an earlier start do not end")
+        time.sleep(0.02)
 
 
 async def _result(ref: Any) -> Any:

@@ -143,6 +143,9 @@ class System:
                 trial.bind((host, port))
             except OSError:
                 who = port_holder(host, port) or "another program"
+                if self._joined and who.startswith("haproxy "):
+                    # On a lasting cluster Serve goes on after an `up` that was killed, and is taken over.
+                    return
                 raise Conflict(
                     "port_in_use", f"port {port} is held by {who}; end it, or choose another with --port"
                 ) from None

@@ -29,8 +29,10 @@ def free_port() -> int:
 class Running:
     """One run of `kairos up`; `lines` is everything it printed so far."""
 
-    def __init__(self, data_dir: Path, *options: str, env: dict[str, str] | None = None) -> None:
-        self.data_dir, self.port = data_dir, free_port()
+    def __init__(
+        self, data_dir: Path, *options: str, env: dict[str, str] | None = None, port: int | None = None
+    ) -> None:
+        self.data_dir, self.port = data_dir, port or free_port()
         command = [sys.executable, "-m", "serving.cli", "up", "--port", str(self.port), "--data-dir", str(data_dir)]
         self.process = subprocess.Popen(
             [*command, *options],

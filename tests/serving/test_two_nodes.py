@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,11 +70,7 @@ def test_shards_live_on_both_nodes_and_signals_reach_decisions(
     places = {"REDIS_URL": store_url, "KAIROS_ARCHIVE__PLACE": str(tmp_path / "archive")}
     kairos = Running(tmp_path / ".kairos", "--shards", "4", env={**env, **places}).wait_ready()
     try:
-        shards = [
-            process
-            for process in psutil.Process(nodes.pid).children(recursive=True)
-            if any("ShardActor" in part for part in process.cmdline())
-        ]
+        shards = shards_of(nodes)
         assert len(shards) == 4
         assert len({shard.ppid() for shard in shards}) == 2
         for i in range(20):
@@ -85,3 +82,31 @@ def test_shards_live_on_both_nodes_and_signals_reach_decisions(
         assert len(kairos.profile("user:user-0")["identities"]) == 5
     finally:
         assert kairos.end() == 0
+
+
+def test_a_start_after_a_kill_on_a_lasting_cluster_ends_what_was_left_and_loses_nothing(
+    tmp_path: Path, store_url: str, cluster: tuple[subprocess.Popen[str], dict[str, str]]
+) -> None:
+    nodes, env = cluster
+    places = {"REDIS_URL": store_url, "KAIROS_ARCHIVE__PLACE": str(tmp_path / "archive")}
+    killed = Running(tmp_path / ".kairos", "--shards", "2", env={**env, **places}).wait_ready()
+    assert killed.batch(killed.event("ann", "m1", "Scroll Depth", scroll_share=0.9)).status_code == 200
+    before = {shard.pid for shard in shards_of(nodes)}
+    killed.end(signal.SIGKILL)
+    options = {"env": {**env, **places}, "port": killed.port}
+    kairos = Running(tmp_path / ".kairos", "--shards", "3", **options).wait_ready()
+    try:
+        after = {shard.pid for shard in shards_of(nodes)}
+        assert len(after) == 3 and not after & before
+        assert kairos.batch(kairos.event("ann", "m1", "Scroll Depth", scroll_share=0.9)).json()["duplicates"] == 1
+    finally:
+        assert kairos.end() == 0
+
+
+def shards_of(nodes: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The shards' processes on the nodes."""
+    return [
+        process
+        for process in psutil.Process(nodes.pid).children(recursive=True)
+        if any("ShardActor" in part for part in process.cmdline())
+    ]
