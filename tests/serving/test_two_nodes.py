@@ -97,7 +97,8 @@ def test_a_start_after_a_kill_on_a_lasting_cluster_ends_what_was_left_and_loses_
     kairos = Running(tmp_path / ".kairos", "--shards", "3", **options).wait_ready()
     try:
         after = {shard.pid for shard in shards_of(nodes)}
-        assert len(after) == 3 and not after & before
+        assert len(after) == 3
+        assert not after & before
         assert kairos.batch(kairos.event("ann", "m1", "Scroll Depth", scroll_share=0.9)).json()["duplicates"] == 1
     finally:
         assert kairos.end() == 0
