@@ -18,8 +18,9 @@ from engine.record import ERASED, FORMAT, Record
 from engine.track import Track
 
 if TYPE_CHECKING:
+    from actors.call import Call
     from actors.partition import Partition
-    from actors.shard import Call, SessionShard
+    from actors.shard import SessionShard
 
 log = logging.getLogger("kairos.shard")
 

@@ -17,8 +17,9 @@ import uvloop
 from actors.archive import open_archive
 from actors.archiver import Archiver, ArchiveSettings
 from actors.router import Router
-from actors.shard import SessionShard, ShardSettings
+from actors.shard import SessionShard
 from actors.shard_server import ShardServer
+from actors.shard_settings import ShardSettings
 from actors.stores import Stores
 from actors.valkey import valkey_stores
 from actors.worlds import Worlds

@@ -22,7 +22,8 @@ from engine.schema import PROFILE_FEATURES
 from engine.world import World
 
 if TYPE_CHECKING:
-    from actors.shard import Call, SessionShard
+    from actors.call import Call
+    from actors.shard import SessionShard
 
 REPEAT_S: Final = 2.0
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, TypeVar
 
 from actors import operations as ops
 from actors.archiver import Archiver
 from actors.asking import Asks
+from actors.call import Call
 from actors.erasure import Erasure
 from actors.history import History
 from actors.housekeeping import Housekeeping
 from actors.links import PARKED, Links
 from actors.operations import Decided, Reply, Scene, unavailable
 from actors.ownership import Ownership
-from actors.partition import RETENTION_MS, Partition, raise_for
+from actors.partition import Partition, raise_for
 from actors.reading import Reading
+from actors.shard_settings import ShardSettings
 from actors.stores import Journal, Snapshots, Table
 from actors.worlds import Worlds
 from engine.errors import KairosError, Unavailable
@@ -35,40 +36,6 @@ GROWING: Final = frozenset({"observe", "decide", "reward", "link", "unlink"})
 
 
 Outcome = Reply | Decided | ops.Later
-
-
-@dataclass(frozen=True, slots=True)
-class ShardSettings:
-    """Limits of a shard; times in ms."""
-
-    snapshot_every_ms: int = 5_000
-    snapshot_chunk: int = 32
-    passivate_after_ms: int = 300_000
-    expire_after_ms: int = RETENTION_MS
-    sweep_every_ms: int = 1_000
-    sweep_chunk: int = 64
-    sweep_pass_ms: int = 3_600_000
-    tail_entries: int = 20_000
-    world_every_ms: int = 500
-    claim_retry_ms: int = 200
-    rates: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(slots=True)
-class Call:
-    """One request in the inbox; answered exactly once."""
-
-    op: str
-    payload: dict[str, Any]
-    partition: int
-    send: Callable[[Reply], None]
-    answered: bool = False
-
-    def answer(self, reply: Reply) -> None:
-        """Send the reply; a second one is dropped."""
-        if not self.answered:
-            self.answered = True
-            self.send(reply)
 
 
 class SessionShard:

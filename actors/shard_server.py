@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from actors.shard import Call, SessionShard
+from actors.call import Call
+from actors.shard import SessionShard
 from actors.stream import Request, StreamServer
 
 

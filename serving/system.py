@@ -22,7 +22,7 @@ from actors.datalock import DataLock
 from actors.embedded import EmbeddedStore
 from actors.hosting import HostOptions, epoch_ms
 from actors.publishing import Publisher
-from actors.shard import ShardSettings
+from actors.shard_settings import ShardSettings
 from actors.stores import Stores
 from actors.supervisor import Supervisor
 from actors.valkey import probe_durability, valkey_stores

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from actors.hosting import HostOptions, ShardHost
-from actors.shard import ShardSettings
+from actors.shard_settings import ShardSettings
 from actors.stores import AppendResult, Entry, Journal, Stores
 from actors.valkey import valkey_stores
 

@@ -13,7 +13,8 @@ import orjson
 from actors.archive import Archive
 from actors.archiver import Archiver, ArchiveSettings
 from actors.memory import memory_stores
-from actors.shard import SessionShard, ShardSettings
+from actors.shard import SessionShard
+from actors.shard_settings import ShardSettings
 from actors.stores import Stores
 from actors.worlds import Worlds
 from engine.book import book_version, load_book

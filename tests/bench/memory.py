@@ -24,7 +24,8 @@ import psutil
 
 from actors.embedded import EmbeddedStore
 from actors.memory import MemoryJournal, memory_stores
-from actors.shard import SessionShard, ShardSettings
+from actors.shard import SessionShard
+from actors.shard_settings import ShardSettings
 from actors.stores import APPENDED, AppendResult, Entry
 from actors.valkey_client import connect, snapshots_key
 from actors.worlds import Worlds

@@ -1,0 +1,24 @@
+"""The limits a shard is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.partition import RETENTION_MS
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """Limits of a shard; times in ms."""
+
+    snapshot_every_ms: int = 5_000
+    snapshot_chunk: int = 32
+    passivate_after_ms: int = 300_000
+    expire_after_ms: int = RETENTION_MS
+    sweep_every_ms: int = 1_000
+    sweep_chunk: int = 64
+    sweep_pass_ms: int = 3_600_000
+    tail_entries: int = 20_000
+    world_every_ms: int = 500
+    claim_retry_ms: int = 200
+    rates: tuple[tuple[str, float], ...] = ()
