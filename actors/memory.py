@@ -10,6 +10,8 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
+import orjson
+
 from actors.stores import (
     APPENDED,
     AppendResult,
@@ -230,7 +232,32 @@ class MemoryTable:
         return self._secrets.setdefault(name, secrets.token_bytes(32))
 
 
+class MemoryDocuments:
+    """A dict of revs and documents."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[int, bytes]] = {}
+
+    async def get(self, name: str) -> tuple[int, dict[str, Any]] | None:
+        found = self._held.get(name)
+        return (found[0], orjson.loads(found[1])) if found else None
+
+    async def compare_and_set(self, name: str, expected_rev: int, document: Mapping[str, Any]) -> bool:
+        rev = self._held[name][0] if name in self._held else 0
+        if rev != expected_rev:
+            return False
+        self._held[name] = rev + 1, orjson.dumps(dict(document))
+        return True
+
+    async def list(self, prefix: str) -> list[tuple[str, int, dict[str, Any]]]:
+        named = sorted(name for name in self._held if name.startswith(prefix))
+        return [(name, self._held[name][0], orjson.loads(self._held[name][1])) for name in named]
+
+    async def delete(self, name: str) -> bool:
+        return self._held.pop(name, None) is not None
+
+
 def memory_stores(journal: MemoryJournal | None = None) -> Stores:
     """A store that lives and dies with this object; give it the journal to hold on to its fault hooks."""
     journal = journal or MemoryJournal()
-    return Stores(journal, MemorySnapshots(journal), MemoryVersions(), MemoryTable())
+    return Stores(journal, MemorySnapshots(journal), MemoryVersions(), MemoryTable(), MemoryDocuments())

@@ -244,6 +244,26 @@ class Table(Protocol):
         ...
 
 
+class Documents(Protocol):
+    """Small mutable documents by name (runs of the trainer, rollouts), changed by compare-and-set alone."""
+
+    async def get(self, name: str) -> tuple[int, dict[str, Any]] | None:
+        """(rev, document); None where there is none."""
+        ...
+
+    async def compare_and_set(self, name: str, expected_rev: int, document: Mapping[str, Any]) -> bool:
+        """Replace the document if its rev still is `expected_rev`, 0 for none; it grows by one."""
+        ...
+
+    async def list(self, prefix: str) -> list[tuple[str, int, dict[str, Any]]]:
+        """(name, rev, document) of every name that begins so, ordered by name."""
+        ...
+
+    async def delete(self, name: str) -> bool:
+        """Forget a document; False if there is none."""
+        ...
+
+
 class Scrub(Protocol):
     """How redacted bytes leave the store's memory and files, where they would stay otherwise."""
 
@@ -262,12 +282,13 @@ async def no_close() -> None:
 
 @dataclass(frozen=True)
 class Stores:
-    """One store, as its four faces."""
+    """One store, as its faces."""
 
     journal: Journal
     snapshots: Snapshots
     versions: Versions
     table: Table
+    documents: Documents
     scrub: Scrub | None = None
     close: Callable[[], Awaitable[None]] = no_close
 

@@ -12,6 +12,7 @@ from actors.append_line import AppendLine, Target
 from actors.stores import Stores
 from actors.table import ValkeyTable
 from actors.valkey_client import TIMEOUT_S, answering, connect
+from actors.valkey_documents import ValkeyDocuments
 from actors.valkey_journal import ValkeyJournal
 from actors.valkey_scrub import ValkeyScrub
 from actors.valkey_snapshots import ValkeySnapshots
@@ -46,6 +47,7 @@ def stores_of(client: Redis, timeout_s: float = TIMEOUT_S) -> Stores:
         snapshots=ValkeySnapshots(client),
         versions=ValkeyVersions(client),
         table=ValkeyTable(client),
+        documents=ValkeyDocuments(client),
         scrub=ValkeyScrub(client),
         close=close,
     )
