@@ -121,6 +121,11 @@ def past_averages(track: Track, current: Session | None) -> tuple[list[float], i
     return past, n, end_ms
 
 
+def carts_left(track: Track, current: Session | None) -> int:
+    """In how many sessions before the current one a cart was left."""
+    return track.n_carts_left + sum(session.left_cart for session in track.sessions if session is not current)
+
+
 def bought(track: Track) -> tuple[int, float, int]:
     """Orders that stand (not cancelled, not wholly refunded), their net value, and when the last was made."""
     n, value, last_ms = 0, 0.0, 0
@@ -167,6 +172,7 @@ def profile_features(track: Track, now_ms: int) -> list[float]:
         float(n_past + (1 if s else 0)),
         max(0, gap_ms) / DAY_MS if n_past else NAN,
         *(past if n_past else [NAN] * len(PAST)),
+        float(carts_left(track, session)) if n_past else 0.0,
         float(n_bought), value,
         max(0, now_ms - bought_ms) / DAY_MS if n_bought else NAN,
         float(sum(len(times) for times in track.served.values())) if track.served else 0.0,

@@ -11,13 +11,13 @@ PROFILE_FEATURES: tuple[str, ...] = (
     "n_clicks", "clicks_decayed", "click_rate", "n_pages", "n_products_viewed", "session_age_s",
     "cart_value", "n_cart_items", "cart_age_s", "checkout_step",
     "n_sessions", "gap_days", "past_scroll_share", "past_time_s", "past_pages", "past_products",
-    "past_clicks", "past_conversion_rate", "n_purchases", "purchase_value", "days_since_purchase",
+    "past_clicks", "past_conversion_rate", "n_past_carts", "n_purchases", "purchase_value", "days_since_purchase",
     "n_offers_seen", "n_offer_clicks",
 )  # fmt: skip
 """Read from the profile. Units in the names: `_s`, `_px`, `_share` (0–1), `n_`, `_days`; money in the book's currency.
 
 `scroll_*` without `_max` and `*_avg_s` are averages over the pages of the session that halve in weight every 2 min;
-`past_*` are moving averages over earlier sessions; `*_decayed` and `hover_s` are decayed sums.
+`past_*` are moving averages over earlier sessions; `n_past_carts` counts those of them that left a cart; `*_decayed` and `hover_s` are decayed sums.
 """
 
 CONTEXT_FEATURES: tuple[str, ...] = (

@@ -85,6 +85,11 @@ class Session:
         """Active seconds: increments, and for each page the longest time reported."""
         return self.active_s + sum(self.pages.values())
 
+    @property
+    def left_cart(self) -> bool:
+        """Whether something was put into the cart on this visit, and nothing was bought."""
+        return self.n_adds > 0 and self.n_orders == 0
+
     def copy(self) -> Session:
         """An independent copy, for views that merge tracks."""
         return Session.from_list(self.to_list())

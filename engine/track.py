@@ -63,6 +63,7 @@ class Track:
         "members",
         "memberships",
         "moved_to",
+        "n_carts_left",
         "n_folded",
         "n_late",
         "n_signals",
@@ -101,6 +102,7 @@ class Track:
         self.touched_ms = 0
         self.sessions: list[Session] = []
         self.n_folded = 0
+        self.n_carts_left = 0
         self.past = NO_PAST
         self.past_end_ms = 0
         self.recent = array("d")
@@ -254,6 +256,7 @@ class Track:
             session = self.sessions.pop(0)
             self.past = averaged(self.past, self.n_folded, session)
             self.n_folded += 1
+            self.n_carts_left += session.left_cart
             self.past_end_ms = session.end_ms
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -279,7 +282,7 @@ class Track:
             [[k, *v] for k, v in self.traits.items()], list(self.groups.items()),
             [[k, *v] for k, v in self.memberships.items()], [[k, *v] for k, v in self.served.items()],
             [[k, *v] for k, v in self.decisions.items()], list(self.requests.items()),
-            [[k, *v] for k, v in self.assignments.items()],
+            [[k, *v] for k, v in self.assignments.items()], self.n_carts_left,
         ]  # fmt: skip
 
     @classmethod
@@ -307,6 +310,8 @@ class Track:
         track.decisions = {r[0]: list(r[1:]) for r in state[30]}
         track.requests = dict(state[31])
         track.assignments = {r[0]: list(r[1:]) for r in state[32]}
+        # Snapshots written before carts were counted end here.
+        track.n_carts_left = state[33] if len(state) > 33 else 0
         return track
 
 
