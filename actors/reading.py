@@ -164,8 +164,9 @@ class Reading:
         # From the rung that was taken: a model that failed then may answer now.
         served = Decision.from_list(record[8])
         again = decide(inputs, world, now_ms=record[2], rng=Random(record[3]), rung=served.rung, why=served.reason)
-        was, now = record[8], orjson.loads(orjson.dumps(again.to_list()))
         names = list(Decision.__dataclass_fields__)
+        now = orjson.loads(orjson.dumps(again.to_list()))
+        was = record[8] + [None] * (len(names) - len(record[8]))
         differs = [name for name, a, b in zip(names, was, now, strict=True) if a != b]
         return {"identical": not differs, "differs": differs, **({"reason": reason} if reason else {})}
 

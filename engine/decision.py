@@ -59,8 +59,8 @@ class Decision:
     """The answer for one placement, and its effects on the profile.
 
     `memberships` are those after the decision, None where it did not look; `assignments` are the new ones;
-    `served` names the offers shown, keyed
-    `campaign.offer`.
+    `served` names the offers shown, keyed `campaign.offer`. `trial` is [rollout, stage, arm, p by the champion,
+    p by the challenger], the probabilities of the row served, where this visitor takes part in a rollout.
     """
 
     campaign: str | None = None
@@ -85,6 +85,7 @@ class Decision:
     assignments: dict[str, list[Any]] = field(default_factory=dict)
     served: list[str] = field(default_factory=list)
     plain: str | None = None
+    trial: list[Any] | None = None
 
     def to_list(self) -> list[Any]:
         """A list of plain values, the journal's form."""
@@ -98,7 +99,7 @@ class Decision:
             self.conversion, self.churn, self.next_offer, self.next_uplift, self.model, self.arm, self.holdout,
             self.variants, self.rung, self.reason,
             [[v.offer, v.reason, v.p, v.uplift, v.worth, v.detail] for v in self.verdicts],
-            self.memberships, self.assignments, self.served, self.plain,
+            self.memberships, self.assignments, self.served, self.plain, self.trial,
         ]  # fmt: skip
 
     @classmethod
