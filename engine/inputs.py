@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from engine.features import cart_of, profile_features
+from engine.supply import Supply
 from engine.track import Track
 
 MAX_COHORTS: Final = 32
+SUPPLY: Final = 16
+"""Where the supply stands in `Inputs.to_list()`; records of earlier engines end before it."""
 
 
 @dataclass(slots=True)
@@ -47,6 +50,7 @@ class Inputs:
     request: Request
     recordable: bool = True
     last_conversion: float | None = None
+    supply: Supply | None = None
 
     def to_list(self) -> list[Any]:
         """A list of plain values; NaN becomes null when written as JSON."""
@@ -55,6 +59,7 @@ class Inputs:
             self.root, self.features, self.context, self.personalise, self.train, self.bot, self.cohorts,
             self.traits, self.cart, self.memberships, self.served, self.assignments, self.shown,
             [r.placement, r.campaign, r.base, r.limit, r.page_view], self.recordable, self.last_conversion,
+            None if self.supply is None else self.supply.to_list(),
         ]  # fmt: skip
 
     @classmethod
@@ -62,6 +67,7 @@ class Inputs:
         """Read `to_list` back, null in the features as NaN."""
         inputs = cls(*row)
         inputs.request = Request(*row[13])
+        inputs.supply = Supply.from_list(row[SUPPLY]) if len(row) > SUPPLY else None
         inputs.features = [math.nan if x is None else x for x in row[1]]
         return inputs
 

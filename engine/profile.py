@@ -11,6 +11,7 @@ from engine.track import (
     HOVER_HALF_LIFE_MS,
     MAX_SERVED,
     Track,
+    counted_once,
     joined_recent,
 )
 
@@ -64,6 +65,10 @@ def _join_commerce(joined: Track, track: Track) -> None:
                 max(known[2], order[2]),
                 known[3] or order[3],
             ]
+    if track.in_view and (not joined.in_view or joined.in_view[:2] < track.in_view[:2]):
+        joined.in_view = track.in_view
+    if track.offer_times:
+        joined.offer_times = counted_once([*joined.offer_times, *track.offer_times])
     for mine, theirs in ((joined.offer_views, track.offer_views), (joined.offer_clicks, track.offer_clicks)):
         for offer, n in theirs.items():
             mine[offer] = mine.get(offer, 0) + n

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from engine.decision import Decision
 from engine.ids import DecisionId
-from engine.inputs import Inputs
+from engine.inputs import SUPPLY, Inputs
 from engine.signals import Signal
+from engine.supply import CHARGES
 from engine.track import MAX_DECISIONS, MAX_SERVED, Track
 
 FORMAT: Final = 1
@@ -137,7 +138,12 @@ def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
     _, _, _, _, page_view = record[7][13]
     key = str(decision_id)
     placement = record[7][13][0]
-    track.decisions[key] = [now_ms, campaign, placement, [i[0] for i in items], page_view, {}, LIVE, list(served)]
+    stub = [now_ms, campaign, placement, [i[0] for i in items], page_view, {}, LIVE, list(served)]
+    supply = record[7][SUPPLY] if len(record[7]) > SUPPLY else None
+    if supply is not None and supply[CHARGES]:
+        # What may come back should nobody have been given this decision.
+        stub.append(supply[CHARGES])
+    track.decisions[key] = stub
     if request is not None:
         track.requests[request] = key
     while len(track.decisions) > MAX_DECISIONS:

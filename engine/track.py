@@ -21,9 +21,12 @@ DEDUP_MS: Final = DAY_MS
 CLICK_HALF_LIFE_MS: Final = 120_000
 HOVER_HALF_LIFE_MS: Final = 120_000
 PAST_ALPHA: Final = 0.3
+MAX_OFFER_TIMES: Final = 64
 MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_DECISIONS, MAX_SERVED, MAX_TRAITS = 32, 100, 64, 128, 32, 64
 PAST: Final = ("scroll_share", "time_s", "pages", "products", "clicks", "converted")
 
+NOTHING: Final[list[Any]] = []
+"""What most tracks have of some things: one list for all of them, never written to."""
 NO_PAST: Final = [0.0] * len(PAST)
 """The averages of nobody's sessions: one list for every track that has none yet, never written to."""
 PAGE, HEIGHT, SCROLL, HEARTBEAT = 0, 1, 2, 3
@@ -58,6 +61,7 @@ class Track:
         "groups",
         "hover",
         "id",
+        "in_view",
         "last_order_ms",
         "latest_ms",
         "members",
@@ -68,6 +72,7 @@ class Track:
         "n_late",
         "n_signals",
         "offer_clicks",
+        "offer_times",
         "offer_views",
         "orders",
         "past",
@@ -114,6 +119,10 @@ class Track:
         self.orders: dict[str, list[Any]] = {}
         self.offer_views: dict[str, int] = {}
         self.offer_clicks: dict[str, int] = {}
+        # the product looked at last: [t_ms, message, product]
+        self.in_view: list[Any] = NOTHING
+        # offers seen and redeemed, once for each decision: [t_ms, kind, offer, decision]
+        self.offer_times: list[list[Any]] = NOTHING
         self.traits: dict[str, list[Any]] = {}
         self.groups: dict[str, int] = {}
         # what Kairos did
@@ -159,7 +168,15 @@ class Track:
             offer = signal.fields.get("offer_id")
             if offer is not None and kind != "offer_redeemed":
                 counts[offer] = counts.get(offer, 0) + 1
+            if offer is not None and kind != "offer_clicked":
+                self._count_offer(offer, signal)
         return True
+
+    def _count_offer(self, offer: str, signal: Signal) -> None:
+        # Seen or redeemed again from the same decision is the same time; the earliest is kept, whatever the order.
+        decision = signal.fields.get("decision_id") or ""
+        row = [signal.t_ms, int(signal.kind == "offer_redeemed"), offer, decision]
+        self.offer_times = counted_once([*self.offer_times, row])
 
     def _remember(self, message: int, received_ms: int) -> None:
         self.seen.forget(received_ms - DEDUP_MS)
@@ -175,6 +192,10 @@ class Track:
         if last is None or not last.start_ms <= t_ms <= last.end_ms + 30 * 60 * 1000:
             last = add_to_sessions(self.sessions, Session(t_ms, t_ms))
         last.observe(signal, page_key, products)
+        if products:
+            viewed = [t_ms, signal.message, str(list(items)[-1]["id"])]
+            if not self.in_view or self.in_view[:2] < viewed[:2]:
+                self.in_view = viewed
         self.latest_ms = max(self.latest_ms, t_ms)
         if kind == "page":
             self._recall(t_ms, PAGE, signal.message, fields.get("height_px"), page_key)
@@ -283,6 +304,7 @@ class Track:
             [[k, *v] for k, v in self.memberships.items()], [[k, *v] for k, v in self.served.items()],
             [[k, *v] for k, v in self.decisions.items()], list(self.requests.items()),
             [[k, *v] for k, v in self.assignments.items()], self.n_carts_left,
+            list(self.in_view), [list(row) for row in self.offer_times],
         ]  # fmt: skip
 
     @classmethod
@@ -312,7 +334,21 @@ class Track:
         track.assignments = {r[0]: list(r[1:]) for r in state[32]}
         # Snapshots written before carts were counted end here.
         track.n_carts_left = state[33] if len(state) > 33 else 0
+        if len(state) > 34:
+            track.in_view, track.offer_times = state[34] or NOTHING, [list(row) for row in state[35]] or NOTHING
         return track
+
+
+def counted_once(rows: list[list[Any]]) -> list[list[Any]]:
+    """The latest times at which offers were seen and redeemed, the same decision's once; in any order the same."""
+    kept: list[list[Any]] = []
+    known: set[tuple[Any, ...]] = set()
+    for row in sorted(rows):
+        key = tuple(row[1:])
+        if not row[3] or key not in known:
+            kept.append(row)
+            known.add(key)
+    return kept[-MAX_OFFER_TIMES:]
 
 
 def joined_recent(tracks: Iterable[Track]) -> array[float]:
