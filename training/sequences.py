@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
 from engine.errors import InvalidInput
@@ -106,12 +106,33 @@ def mean_above_log_e(running: Running, mean: float, alpha: float, at: float = TU
 
     ln2 − ½ln(1+tη²) + η²S²/(2σ̂²(1+tη²)) + lnΦ(ηS/(σ̂√(1+tη²))). Source: Howard et al. 2021, one-sided normal mixture.
     """
-    if running.n < FEWEST or not running.variance > 0:
-        return 0.0
+    return float(above_log_e(running.n, running.n * (running.mean - mean), running.variance, alpha, at))
+
+
+def above_log_e(
+    n: ArrayLike, walked: ArrayLike, variance: ArrayLike, alpha: float, at: float = TUNED_FOR
+) -> NDArray[np.float64]:
+    """`mean_above_log_e` of many looks at once: counts, sums of (value − mean) and variances of any one shape."""
     eta2 = tuning(min(2 * alpha, 0.999), at) ** 2
-    grown = running.n * eta2
-    z = math.sqrt(eta2 / (running.variance * (1 + grown))) * running.n * (running.mean - mean)
-    return float(math.log(2) - 0.5 * math.log1p(grown) + z * z / 2 + log_ndtr(z))
+    count, sum_, spread = (np.asarray(v, dtype=np.float64) for v in (n, walked, variance))
+    known = (count >= FEWEST) & (spread > 0)
+    grown = count * eta2
+    z = np.sqrt(eta2 / (np.where(known, spread, 1.0) * (1 + grown))) * sum_
+    log_e = math.log(2) - 0.5 * np.log1p(grown) + z * z / 2 + log_ndtr(z)
+    return np.asarray(np.where(known, log_e, 0.0), dtype=np.float64)
+
+
+def upper_bound(
+    n: ArrayLike, mean: ArrayLike, variance: ArrayLike, alpha: float, at: float = TUNED_FOR
+) -> NDArray[np.float64]:
+    """The upper one of `bounds` for many looks at once; ∞ below 100 observations or at variance 0."""
+    count, centre, spread = (np.asarray(v, dtype=np.float64) for v in (n, mean, variance))
+    known = (count >= FEWEST) & (spread > 0)
+    held = np.where(known, count, 1.0)
+    grown = held * tuning(min(2 * alpha, 0.999), at) ** 2
+    level = np.log1p(np.sqrt(grown + 1) / (2 * alpha))
+    width = np.sqrt(spread * 2 * (grown + 1) / (held * grown) * level)
+    return np.asarray(np.where(known, centre + width, np.inf), dtype=np.float64)
 
 
 def contrast(n: tuple[float, float], mean: tuple[float, float], variance: tuple[float, float], times: float = 1.0

@@ -25,6 +25,7 @@ class Limits:
     """What was agreed beforehand. `margin` m: a challenger at (1 − m) times the champion's conversion is tolerated.
 
     `quality_margin` δ is in nats of log-loss; times are seconds; `alpha` is the error of all guards together.
+    `minimum_users` is how many must have been observed before anything is promoted.
     """
 
     alpha: float = 0.05
@@ -32,6 +33,7 @@ class Limits:
     quality_margin: float = 0.0
     minimum_s: float = 0.0
     horizon_s: float = float("inf")
+    minimum_users: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Standing:
 
     `guards` names each test of harm with its ln E. `not_worse_log_e` is ln E against "conversion is at most 1 − m
     times the champion's". `quality_upper` is the any-time upper bound of challenger − champion log-loss in nats, None
-    where nothing is known. `missing` says what data is absent, if any.
+    where nothing is known. `missing` says what data is absent, if any; `n_users` is how many users were observed.
     """
 
     elapsed_s: float
@@ -49,6 +51,7 @@ class Standing:
     guards: Mapping[str, float] = field(default_factory=dict)
     not_worse_log_e: float = 0.0
     quality_upper: float | None = None
+    n_users: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ def _lacking(standing: Standing, limits: Limits) -> str:
         return f"log-loss difference {bound}, wanted at most {limits.quality_margin:+.5f}"
     if standing.not_worse_log_e < threshold(limits.alpha):
         return f"conversion may still be {limits.margin:.0%} worse (ln E {standing.not_worse_log_e:.2f})"
+    if standing.n_users < limits.minimum_users:
+        return f"{standing.n_users:.0f} of at least {limits.minimum_users:.0f} users are observed"
     if standing.elapsed_s < limits.minimum_s:
         return f"{limits.minimum_s - standing.elapsed_s:.0f} s of the minimum duration are left"
     return ""
