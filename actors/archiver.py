@@ -4,52 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import orjson
 
 from actors.archive import Archive
+from actors.archive_settings import ArchiveSettings
+from actors.scrubbing import Scrubbing
 from actors.segment import Row
-from actors.segment_name import DECISIONS, OTHER, SIGNALS
+from actors.segment_records import Unwanted
+from actors.segment_upkeep import SegmentUpkeep
 from actors.segments import Segments
 from actors.stores import Journal, Position, Scrub
 from engine.errors import Fenced, KairosError
 
 log = logging.getLogger("kairos.archiver")
 
-MIB: Final = 1024 * 1024
-DAY_MS: Final = 24 * 3600 * 1000
 READ_CHUNK: Final = 500
 ENTRY_OVERHEAD: Final = 64
 """What an entry takes in the store beyond its payload, near enough to choose how many to move."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveSettings:
-    """Limits of a partition's tail in the store, and how long each kind of record is kept; times in ms."""
-
-    tail_bytes: int = 8 * MIB
-    hard_bytes: int = 32 * MIB
-    """Beyond this nothing more is acknowledged until the archive has taken something."""
-    segment_bytes: int = 8 * MIB
-    """What is moved at once, before compression."""
-    tail_age_ms: int = DAY_MS
-    """Older entries are moved whatever the tail's size."""
-    every_ms: int = 1_000
-    look_ms: int = 600_000
-    """How often age and retention are looked at."""
-    scrub_every_ms: int = 60_000
-    """How long redacted bytes wait at most for others to be scrubbed from the store's files with them."""
-    signals_ms: int = 30 * DAY_MS
-    decisions_ms: int = 30 * DAY_MS
-    profiles_ms: int = 90 * DAY_MS
-
-    def before_ms(self, now_ms: int) -> dict[str, int]:
-        """For each kind of record, the time before which it is beyond retention."""
-        kept = {SIGNALS: self.signals_ms, DECISIONS: self.decisions_ms}
-        return {**{k: now_ms - v for k, v in kept.items()}, OTHER: now_ms - max(self.profiles_ms, *kept.values())}
+EMPTY: Final = 4
+"""Bytes of an entry that holds no record."""
 
 
 class Tail(Protocol):
@@ -86,7 +63,7 @@ class _Seen:
 
 
 class Archiver:
-    """Verbs: turn (one partition, one step), run (all of a shard, for ever), full, scrub.
+    """Verbs: turn (one partition, one step), run (all of a shard, for ever), full, redact.
 
     A step reads entries from the journal, makes a segment of them, durably, and only then trims them; the next one
     begins by trimming what is archived already. So a crash anywhere leaves each entry in the journal, in the archive,
@@ -101,13 +78,15 @@ class Archiver:
         clock: Callable[[], int],
         scrub: Scrub | None = None,
     ) -> None:
-        self._journal, self.settings, self._clock, self._scrub = journal, settings, clock, scrub
-        self._unclean: set[int] = set()
-        self._next_scrub_ms = 0
+        self._journal, self.settings, self._clock = journal, settings, clock
         self.segments = Segments(archive)
+        self._upkeep = SegmentUpkeep(self.segments)
+        self.scrubbing = Scrubbing(scrub, settings.scrub_every_ms, clock)
         self._seen: dict[int, _Seen] = {}
         self._locks: dict[int, asyncio.Lock] = {}
-        self.counts: dict[str, int] = {"segments": 0, "archived": 0, "expired_segments": 0, "archive_failures": 0}
+        self.counts: dict[str, int] = {
+            "segments": 0, "archived": 0, "expired_segments": 0, "merged_segments": 0, "archive_failures": 0,
+        }  # fmt: skip
 
     def lock(self, partition: int) -> asyncio.Lock:
         """Held while entries are on their way; an erasure takes it, so that none of its records is under way."""
@@ -121,27 +100,14 @@ class Archiver:
         why = seen.failure or "snapshots do not yet cover what could be archived"
         return f"{seen.n_bytes} bytes of the journal wait to be archived: {why}"
 
-    def scrub_soon(self, partition: int) -> None:
-        """What was redacted is to leave the store's memory and log, together with what is redacted in the meantime."""
-        if self._scrub is not None:
-            self._unclean.add(partition)
-
-    async def scrub(self) -> None:
-        """Scrub what waits for it, if it is time.
+    async def redact(self, tail: Tail, tracks: Collection[str], unwanted: Unwanted) -> int:
+        """Remove records of these tracks from the archive for good, the lock being held; returns how many.
 
         Raises:
-            engine.errors.Unavailable: the store did not do it now; it waits on.
+            engine.errors.Fenced: another shard owns the partition by now. Unavailable: it is to be tried again.
         """
-        now_ms = self._clock()
-        if self._scrub is None or not self._unclean or now_ms < self._next_scrub_ms:
-            return
-        self._next_scrub_ms = now_ms + self.settings.scrub_every_ms
-        unclean = set(self._unclean)
-        for partition in sorted(unclean):
-            async with self.lock(partition):
-                await self._scrub.scrub(partition)
-        await self._scrub.rewrite()
-        self._unclean -= unclean
+        await self._fence(tail)
+        return await self._upkeep.redact(tail.index, tail.epoch, tracks, unwanted)
 
     async def run(self, tails: Callable[[], Iterable[Tail]]) -> None:
         """Take turns until cancelled; what fails is tried again."""
@@ -152,9 +118,11 @@ class Archiver:
             for tail in mine:
                 await self._turns(tail)
             try:
-                await self.scrub()
+                await self.scrubbing.step(self.lock)
             except KairosError as failure:
                 log.warning("what was redacted stays in the store's files for now: %s", failure.message)
+            except Exception:
+                log.exception("what was redacted stays in the store's files for now")
             await asyncio.sleep(self.settings.every_ms / 1000.0)
 
     async def _turns(self, tail: Tail) -> None:
@@ -178,7 +146,8 @@ class Archiver:
             engine.errors.Unavailable: archive or store did not take part; nothing is lost, nothing is double.
         """
         seen, now_ms = self._seen.setdefault(tail.index, _Seen()), self._clock()
-        due = now_ms >= seen.next_look_ms
+        # A clock that was put back makes nothing wait longer than usual.
+        due = not seen.next_look_ms - self.settings.look_ms <= now_ms < seen.next_look_ms
         same = (seen.epoch, seen.position, seen.covered) == (tail.epoch, tail.position, tail.covered)
         if not tail.ready or (same and not due and not seen.failure):
             return False
@@ -197,7 +166,8 @@ class Archiver:
         index, settings = tail.index, self.settings
         _, seen.n_bytes = await self._journal.size(index)
         if seen.epoch != tail.epoch:
-            await self.segments.claim(index)
+            await self._upkeep.tidy(index)
+            await self.scrubbing.claimed(index)
             seen.epoch = tail.epoch
             await self._trim(tail, await self.segments.last(index))
         excess = seen.n_bytes - settings.tail_bytes
@@ -208,7 +178,7 @@ class Archiver:
             if seen.n_bytes < settings.hard_bytes // 2 and sum(len(p) + ENTRY_OVERHEAD for _, p in rows) < wanted // 2:
                 rows = []  # snapshots cover little of it as yet: many small segments are worse than waiting
         elif due:
-            rows = await self._aged(tail, now_ms - settings.tail_age_ms)
+            rows = await self._aged(tail, settings.tail_age_ms, now_ms)
         if rows:
             await self._fence(tail)
             await self.segments.add(index, tail.epoch, rows, now_ms)
@@ -217,9 +187,21 @@ class Archiver:
             await self._trim(tail, rows[-1][0])
             _, seen.n_bytes = await self._journal.size(index)
         elif due:
-            self.counts["expired_segments"] += await self.segments.expire(index, settings.before_ms(now_ms))
-            seen.next_look_ms = now_ms + settings.look_ms
+            return await self._keep_up(tail, seen, now_ms)
         return bool(rows)
+
+    async def _keep_up(self, tail: Tail, seen: _Seen, now_ms: int) -> bool:
+        """What is beyond its retention goes, then small segments are merged, a few at a step."""
+        index, settings = tail.index, self.settings
+        await self._fence(tail)
+        self.counts["expired_segments"] += await self._upkeep.expire(
+            index, tail.epoch, settings.before_ms(now_ms), now_ms
+        )
+        merged = await self._upkeep.merge(index, tail.epoch, settings.merged_bytes, settings.merged_ms)
+        self.counts["merged_segments"] += merged
+        if not merged:
+            seen.next_look_ms = now_ms + settings.look_ms
+        return bool(merged)
 
     async def _oldest(self, tail: Tail, n_bytes: int) -> list[Row]:
         """The oldest covered entries, of about so many bytes."""
@@ -234,18 +216,21 @@ class Archiver:
             after = chunk[-1][0]
         return rows
 
-    async def _aged(self, tail: Tail, before_ms: int) -> list[Row]:
-        """The oldest covered entries from before a time."""
+    async def _aged(self, tail: Tail, age_ms: int, now_ms: int) -> list[Row]:
+        """Once an entry is of that age, the oldest covered ones up to three quarters of it: few segments, not many."""
         rows: list[Row] = []
         after, n_bytes = await self.segments.last(tail.index), 0
+        before_ms = now_ms - age_ms
         while n_bytes < self.settings.segment_bytes and (chunk := await self._covered_after(tail, after)):
             for row in chunk:
                 if not is_before(row[1], before_ms):
-                    return rows if any(len(payload) > 4 for _, payload in rows) else []
+                    return rows if any(len(payload) > EMPTY for _, payload in rows) else []
+                if len(row[1]) > EMPTY:
+                    before_ms = now_ms - age_ms * 3 // 4
                 rows.append(row)
                 n_bytes += len(row[1])
             after = chunk[-1][0]
-        return rows if any(len(payload) > 4 for _, payload in rows) else []
+        return rows if any(len(payload) > EMPTY for _, payload in rows) else []
 
     async def _covered_after(self, tail: Tail, after: Position | None) -> list[Row]:
         rows = await self._journal.read(tail.index, after, READ_CHUNK)

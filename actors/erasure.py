@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("kairos.shard")
 
 CHUNK: Final = 500
-RETRY_S: Final = 0.2
+RETRY_S, RETRY_AT_MOST_S = 0.2, 30.0
 SETTLE_S, FORGET_S = 5.0, 30.0
 EXPIRING: Final = frozenset({"observe", "decide", "score", "profile", "export", "link", "expire"})
 """Operations before which a profile beyond its retention goes."""
@@ -147,13 +147,16 @@ class Erasure:
             self._shard.spawn(self._run(partition, root))
 
     async def _run(self, partition: Partition, root: str) -> None:
-        epoch = partition.epoch
+        epoch, wait_s = partition.epoch, RETRY_S
         while partition.ready and partition.epoch == epoch:
             try:
                 await self._finish(partition, root)
-            except KairosError as failure:
-                log.warning("an erasure in partition %d waits: %s", partition.index, failure.message)
-                await asyncio.sleep(RETRY_S)
+            except Exception as failure:
+                # Whatever it is: an erasure that is given up would never be finished.
+                known = isinstance(failure, KairosError)
+                log.warning("an erasure in partition %d waits: %s", partition.index, failure, exc_info=not known)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RETRY_AT_MOST_S)
             else:
                 return
 
@@ -186,6 +189,9 @@ class Erasure:
         """Snapshots and records go, then the receipt is done, then the records of the erasure itself go."""
         await self._shard.housekeeping.save_now(partition, list(erased))
         n_records = len(erased) + await self._redact(partition, erased)
+        archiver = self._shard.archiver
+        if archiver is not None:
+            await archiver.scrubbing.soon(partition.index)
         if partition.is_home(root):
             receipt = self._receipt_id(partition, root)
             (held,) = await self._shard.snapshots.load([(partition.index, RECEIPT + receipt)])
@@ -197,8 +203,8 @@ class Erasure:
             payload = await self._shard.journal.get(partition.index, (e.place.epoch, e.place.seq))
             if payload is not None:
                 await self._replace(partition, payload, e.place, {e.place.index})
-        if self._shard.archiver is not None:
-            self._shard.archiver.scrub_soon(partition.index)
+        if archiver is not None:
+            await archiver.scrubbing.soon(partition.index)
         return n_records
 
     async def _redact(self, partition: Partition, erased: dict[str, Erased]) -> int:
@@ -212,7 +218,7 @@ class Erasure:
 
         # Under the archiver's lock nothing is on its way from the one to the other.
         async with archiver.lock(partition.index):
-            removed = await archiver.segments.redact(partition.index, erased, unwanted)
+            removed = await archiver.redact(partition, erased, unwanted)
             return removed + await self._redact_tail(partition, erased)
 
     async def _redact_tail(self, partition: Partition, erased: dict[str, Erased]) -> int:

@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 import uvloop
 
 from actors.archive import open_archive
-from actors.archiver import Archiver, ArchiveSettings
+from actors.archive_settings import ArchiveSettings
+from actors.archiver import Archiver
 from actors.router import Router
 from actors.shard import SessionShard
 from actors.shard_server import ShardServer

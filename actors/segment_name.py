@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,8 +26,8 @@ def folder(partition: int) -> str:
 class SegmentName:
     """Positions from `first` to `last` of a partition, received from `first_ms` to `last_ms`.
 
-    `writer` is the epoch under which it was written, `revision` grows when it is written anew without what was erased
-    or is beyond its retention.
+    `writer` is the epoch under which it was written; `revision` grows when the same writer writes it anew, without
+    what was erased or is beyond its retention.
     """
 
     partition: int
@@ -61,9 +62,28 @@ class SegmentName:
         return cls(p, (e, s), (last_e, last_s), first_ms, last_ms, kinds, writer, revision)
 
     def replaces(self, other: SegmentName) -> bool:
-        """Whether all that the other holds is here, and newer: a later revision, or a later writer's wider one."""
-        if (self.partition, self.first, self.last, self.writer) == (
-            other.partition, other.first, other.last, other.writer,
-        ):  # fmt: skip
-            return self.revision > other.revision
-        return self.writer > other.writer and self.first <= other.first and other.last <= self.last
+        """Whether all that the other holds is here, and not older: rewritten, merged, or a later writer's.
+
+        What a writer puts over the same positions later is of a higher revision; what it puts over more of them is
+        made of all that it had there.
+        """
+        if self.partition != other.partition or not (self.first <= other.first and other.last <= self.last):
+            return False
+        if (self.first, self.last) == (other.first, other.last):
+            return (self.writer, self.revision) > (other.writer, other.revision)
+        return self.writer >= other.writer
+
+
+def in_force(names: Iterable[SegmentName]) -> list[SegmentName]:
+    """Those of a partition's segments that no other replaces, in order."""
+    kept: list[SegmentName] = []
+    near: list[SegmentName] = []
+    replaced: set[SegmentName] = set()
+    for name in sorted(names):
+        near = [other for other in near if other.last >= name.first]
+        replaced.update(other for other in near if name.replaces(other))
+        if any(other.replaces(name) for other in near):
+            replaced.add(name)
+        near.append(name)
+        kept.append(name)
+    return [name for name in kept if name not in replaced]

@@ -1,12 +1,11 @@
-"""The archived part of the journal, by partition: segments added, read by position and range, redacted, expired."""
+"""The archived part of the journal, by partition: segments added, and read by position, range and track."""
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from actors.archive import Archive
@@ -23,8 +22,8 @@ from actors.segment import (
     read_index,
     unpack_block,
 )
-from actors.segment_name import OTHER, SegmentName, folder
-from actors.segment_records import Unwanted, kind_of, of_kinds, records_in, without
+from actors.segment_name import SegmentName, folder, in_force
+from actors.segment_records import kind_of, records_in
 from actors.stores import Position
 
 FIRST_GUESS: Final = 32 * 1024
@@ -35,7 +34,7 @@ TRIES: Final = 3
 
 
 class Segments:
-    """Verbs: claim, add, get, read, redact, expire. Only a partition's owner may claim, add, redact and expire.
+    """Verbs: names, add, get, read, naming. Only a partition's owner may add; `SegmentUpkeep` has its other rights.
 
     Entries of segments that overlap (a fenced writer's last words) are the same but for what was erased, so the later
     writer's are taken.
@@ -46,41 +45,37 @@ class Segments:
         self._names: dict[int, list[SegmentName]] = {}
         self._sizes: dict[SegmentName, int] = {}
         self._indexes: OrderedDict[SegmentName, list[Block]] = OrderedDict()
+        self._changes: dict[int, int] = {}
 
     # -- what there is ---------------------------------------------------------------------------------
 
     async def names(self, partition: int, *, fresh: bool = False) -> list[SegmentName]:
         """The segments in force, in the order of their positions; `fresh` asks the archive again."""
         if fresh or partition not in self._names:
-            found = await self._listed(partition)
-            self._set(partition, [name for name in found if not any(other.replaces(name) for other in found)])
+            await self.look(partition)
         return self._names[partition]
 
-    async def _listed(self, partition: int) -> list[SegmentName]:
-        found = []
-        for text, size in await self._archive.list(folder(partition)):
-            name = SegmentName.parse(text)
-            if name is not None:
-                found.append(name)
-                self._sizes[name] = size
-        return found
+    async def look(self, partition: int) -> list[SegmentName]:
+        """Ask the archive what there is; returns those segments that are there and no longer in force."""
+        while True:
+            before = self._changes.get(partition)
+            listed = await self._archive.list(folder(partition))
+            # A listing that was under way while a segment came or went may have neither the old nor the new.
+            if self._changes.get(partition) == before:
+                break
+        sizes = {name: size for text, size in listed if (name := SegmentName.parse(text)) is not None}
+        held = in_force(sizes)
+        self._sizes.update((name, sizes[name]) for name in held)
+        self.put_in_force(partition, held)
+        return sorted(sizes.keys() - set(held))
 
-    def _set(self, partition: int, names: list[SegmentName]) -> None:
-        for gone in set(self._names.get(partition, ())) - set(names):
+    def put_in_force(self, partition: int, names: Collection[SegmentName]) -> None:
+        """These, and no others, are the partition's segments from now on."""
+        held = set(names)
+        for gone in set(self._names.get(partition, ())) - held:
             self._sizes.pop(gone, None)
             self._indexes.pop(gone, None)
-        self._names[partition] = sorted(set(names))
-
-    async def claim(self, partition: int) -> None:
-        """Look anew after a change of owner, and delete what a crash has left superseded.
-
-        What a fenced writer adds later is not needed: it may only trim the journal after its segment was there, and
-        before the fence that comes before this look.
-        """
-        names = await self.names(partition, fresh=True)
-        for leftover in set(await self._listed(partition)) - set(names):
-            await self._archive.delete(str(leftover))
-            self._sizes.pop(leftover, None)
+        self._names[partition] = sorted(held)
 
     async def first(self, partition: int) -> Position | None:
         """The oldest position still held."""
@@ -91,10 +86,9 @@ class Segments:
         """The newest position that is archived."""
         return max((name.last for name in await self.names(partition, fresh=fresh)), default=None)
 
-    async def size(self, partition: int) -> tuple[int, int]:
-        """(segments, bytes)."""
-        names = await self.names(partition)
-        return len(names), sum(self._sizes[name] for name in names)
+    def size_of(self, name: SegmentName) -> int:
+        """Bytes of a segment in force; LookupError where it is not."""
+        return self._sizes[name]
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -119,73 +113,42 @@ class Segments:
                 block, marks, size = [], set(), 0
         dated = (min(times), max(times)) if times else (now_ms, now_ms)
         name = SegmentName(partition, rows[0][0], rows[-1][0], *dated, "".join(sorted(kinds)), writer, 0)
-        await self._put(name, form.finish())
-        self._set(partition, [*await self.names(partition), name])
+        await self.put(name, form.finish())
         return name
 
-    async def _put(self, name: SegmentName, blob: bytes) -> None:
+    async def put(self, name: SegmentName, blob: bytes, instead_of: Collection[SegmentName] = ()) -> None:
+        """Write a segment, durably, then let go of those that it takes the place of."""
         await self._archive.put(str(name), blob)
+        self._changed(name.partition)
+        held = set(await self.names(name.partition)) - set(instead_of)
         self._sizes[name] = len(blob)
+        self.put_in_force(name.partition, {*held, name})
+        for old in instead_of:
+            await self._archive.delete(str(old))
+        self._changed(name.partition)
 
-    async def redact(self, partition: int, tracks: Collection[str], unwanted: Unwanted) -> int:
-        """Remove for good the records that are unwanted, all of which are of these tracks; returns how many."""
-        marks, removed = {mark(track) for track in tracks}, 0
-        for name in list(await self.names(partition, fresh=True)):
-            removed += await self._rewrite(name, unwanted, marks, name.kinds)
-        return removed
-
-    async def expire(self, partition: int, before_ms: Mapping[str, int]) -> int:
-        """Delete what is wholly older than its kind's limit; returns the number of segments touched."""
-        touched = 0
-        for name in list(await self.names(partition)):
-            gone = frozenset(kind for kind in name.kinds or OTHER if name.last_ms < before_ms[kind])
-            if gone >= set(name.kinds or OTHER):
-                await self._delete(name)
-            elif gone:
-                await self._rewrite(name, of_kinds(gone), None, "".join(k for k in name.kinds if k not in gone))
-            touched += bool(gone)
-        return touched
-
-    async def _rewrite(self, name: SegmentName, unwanted: Unwanted, marks: Collection[int] | None, kinds: str) -> int:
-        """Write a segment anew without some records; blocks that cannot name them (`marks`) are copied as they are."""
-        blocks = await self._index(name)
-        hit = [marks is None or not block.marks.isdisjoint(marks) for block in blocks]
-        if not any(hit):
-            return 0
-        form, removed = SegmentForm(), 0
-        for block, is_hit in zip(blocks, hit, strict=True):
-            packed, left = await self._block(name, block), block.marks
-            if is_hit:
-                rows, n = without(unpack_block(packed), unwanted)
-                if n:
-                    removed += n
-                    packed = await asyncio.to_thread(pack_block, rows)
-                    left = frozenset(mark(r[1]) for _, payload in rows for r in records_in(payload))
-            form.add(block.first, block.last, packed, left)
-        if removed or kinds != name.kinds:
-            new = replace(name, kinds=kinds, revision=name.revision + 1)
-            await self._put(new, form.finish())
-            self._set(name.partition, [n for n in self._names[name.partition] if n != name] + [new])
-            await self._archive.delete(str(name))
-        return removed
-
-    async def _delete(self, name: SegmentName) -> None:
+    async def delete(self, name: SegmentName) -> None:
+        """Forget a segment for good."""
         await self._archive.delete(str(name))
-        self._set(name.partition, [n for n in self._names[name.partition] if n != name])
+        self._changed(name.partition)
+        self.put_in_force(name.partition, set(await self.names(name.partition)) - {name})
+
+    def _changed(self, partition: int) -> None:
+        self._changes[partition] = self._changes.get(partition, 0) + 1
 
     # -- reading ---------------------------------------------------------------------------------------
 
     async def get(self, partition: int, position: Position) -> bytes | None:
         """The entry at exactly this position; another look is taken at the archive before it is said to be absent."""
         for fresh in (False, True):
-            for name in reversed(await self.names(partition, fresh=fresh)):
-                if name.first <= position <= name.last:
-                    rows = await self._rows(name, lambda b: b.first <= position <= b.last)
-                    if rows is None:
-                        break  # replaced meanwhile: look anew
-                    at = bisect_left(rows, position, key=lambda row: row[0])
-                    if at < len(rows) and rows[at][0] == position:
-                        return rows[at][1]
+            covering = [n for n in await self.names(partition, fresh=fresh) if n.first <= position <= n.last]
+            for name in sorted(covering, key=lambda n: (n.writer, n.revision), reverse=True):
+                rows = await self._rows(name, lambda b: b.first <= position <= b.last)
+                if rows is None:
+                    break  # replaced meanwhile: look anew
+                at = bisect_left(rows, position, key=lambda row: row[0])
+                if at < len(rows) and rows[at][0] == position:
+                    return rows[at][1]
         return None
 
     async def read(self, partition: int, after: Position | None, limit: int) -> list[Row]:
@@ -206,7 +169,7 @@ class Segments:
             rows = await self._rows(name, lambda b: after is None or b.last > after, after, limit)
             if rows is None:
                 return None
-            _take(found, name, rows)
+            take(found, name, rows)
             if len(found) >= limit:
                 end = sorted(found)[limit - 1]
         return [(position, found[position][1]) for position in sorted(found)[:limit]]
@@ -216,12 +179,12 @@ class Segments:
         marks = {mark(track) for track in tracks}
         for _ in range(TRIES):
             found: dict[Position, tuple[int, bytes]] = {}
-            names = await self.names(partition, fresh=True)
+            names = list(await self.names(partition, fresh=True))
             for name in names:
                 rows = await self._rows(name, lambda b: not b.marks.isdisjoint(marks))
                 if rows is None:
                     break
-                _take(found, name, rows)
+                take(found, name, rows)
             else:
                 return max((name.last for name in names), default=None), [(at, found[at][1]) for at in sorted(found)]
         raise _unreadable(partition)
@@ -234,11 +197,11 @@ class Segments:
         limit: int | None = None,
     ) -> list[Row] | None:
         try:
-            blocks = await self._index(name)
+            blocks = await self.index(name)
             rows: list[Row] = []
             for block in blocks:
                 if wanted(block):
-                    entries = unpack_block(await self._block(name, block))
+                    entries = unpack_block(await self._bytes(name, block.start, block.length))
                     rows += entries if after is None else [row for row in entries if row[0] > after]
                     if limit is not None and len(rows) >= limit:
                         break
@@ -246,7 +209,8 @@ class Segments:
             return None
         return rows
 
-    async def _index(self, name: SegmentName) -> list[Block]:
+    async def index(self, name: SegmentName) -> list[Block]:
+        """Where everything lies in a segment; LookupError where it is no longer there."""
         held = self._indexes.get(name)
         if held is not None:
             self._indexes.move_to_end(name)
@@ -262,8 +226,9 @@ class Segments:
             self._indexes.popitem(last=False)
         return index
 
-    async def _block(self, name: SegmentName, block: Block) -> bytes:
-        return await self._bytes(name, block.start, block.length)
+    async def blob(self, name: SegmentName) -> bytes:
+        """A whole segment; LookupError where it is no longer there."""
+        return await self._bytes(name, 0, self._sizes[name])
 
     async def _bytes(self, name: SegmentName, start: int, length: int) -> bytes:
         found = await self._archive.read(str(name), start, length)
@@ -274,7 +239,7 @@ class Segments:
         return found
 
 
-def _take(found: dict[Position, tuple[int, bytes]], name: SegmentName, rows: Sequence[Row]) -> None:
+def take(found: dict[Position, tuple[int, bytes]], name: SegmentName, rows: Sequence[Row]) -> None:
     """Of entries that two writers have archived, the later writer's."""
     for position, payload in rows:
         if position not in found or found[position][0] < name.writer:

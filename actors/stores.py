@@ -267,6 +267,18 @@ class Documents(Protocol):
 class Scrub(Protocol):
     """How redacted bytes leave the store's memory and files, where they would stay otherwise."""
 
+    async def note(self, partition: int) -> None:
+        """Keep in the store that a partition is to be scrubbed."""
+        ...
+
+    async def noted(self, partition: int) -> bool:
+        """Whether that is still to be done."""
+        ...
+
+    async def forget(self, partition: int) -> None:
+        """It has been done."""
+        ...
+
     async def scrub(self, partition: int) -> None:
         """Build a partition's stream anew without them."""
         ...

@@ -46,11 +46,23 @@ return 1
 
 
 class ValkeyScrub:
-    """Verbs: scrub (a partition's stream), rewrite (the log on disk)."""
+    """Verbs: note, noted, forget (what is to be done), scrub (a partition's stream), rewrite (the log on disk)."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._copy, self._finish = client.register_script(COPY), client.register_script(FINISH)
+
+    async def note(self, partition: int) -> None:
+        with answering():
+            await self._client.set(_unclean_key(partition), b"1")
+
+    async def noted(self, partition: int) -> bool:
+        with answering():
+            return bool(await self._client.exists(_unclean_key(partition)))
+
+    async def forget(self, partition: int) -> None:
+        with answering():
+            await self._client.delete(_unclean_key(partition))
 
     async def scrub(self, partition: int) -> None:
         """Build the stream anew, some entries at a time, while appends go on.
@@ -83,3 +95,7 @@ class ValkeyScrub:
                 return
             # The one in progress began before: it may hold what is to go. Another follows on its heels.
             raise Unavailable("log_busy", "the store's log is being rewritten already") from error
+
+
+def _unclean_key(partition: int) -> str:
+    return f"{journal_key(partition)}:unclean"

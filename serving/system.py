@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 
 import httpx
 
-from actors.archiver import DAY_MS, ArchiveSettings
+from actors.archive_settings import DAY_MS, ArchiveSettings
 from actors.datalock import DataLock
 from actors.embedded import EmbeddedStore
 from actors.hosting import HostOptions, epoch_ms

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.archive_folder import FolderArchive
-from actors.archiver import Archiver, ArchiveSettings
+from actors.archive_settings import ArchiveSettings
+from actors.archiver import Archiver
 from actors.stores import Entry, Position
 from actors.valkey import valkey_stores
 

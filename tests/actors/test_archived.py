@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from actors.archive import MemoryArchive
-from actors.archiver import ArchiveSettings
+from actors.archive_settings import ArchiveSettings
 from actors.history import History
 from actors.segments import Segments
 from engine.errors import Unavailable

@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from actors.archive import MemoryArchive
-from actors.archiver import Archiver, ArchiveSettings
+from actors.archive_settings import ArchiveSettings
+from actors.archiver import Archiver
 from actors.embedded import EmbeddedStore
 from actors.stores import APPENDED, Entry
 from actors.valkey import stores_of
@@ -66,8 +67,8 @@ async def test_redacted_bytes_leave_the_log_while_appends_go_on(client: Redis, t
     assert is_in_files(tmp_path), "without a scrub the bytes stay in the stream's node"
 
     archiver = Archiver(journal, MemoryArchive(), ArchiveSettings(), lambda: 0, ValkeyScrub(client))
-    archiver.scrub_soon(P)
-    scrubbing = asyncio.ensure_future(archiver.scrub())
+    await archiver.scrubbing.soon(P)
+    scrubbing = asyncio.ensure_future(archiver.scrubbing.step(archiver.lock))
     more = [Entry(P, 1, seq, b"more") for seq in range(801, 900)]
     for entry in more:
         assert await journal.append([entry]) == [APPENDED]

@@ -11,6 +11,7 @@ from actors.archive import Archive, MemoryArchive
 from actors.segment import DamagedSegment, Row
 from actors.segment_name import DECISIONS, OTHER, SIGNALS, SegmentName
 from actors.segment_records import Unwanted
+from actors.segment_upkeep import SegmentUpkeep
 from actors.segments import Segments
 from tests.actors.archives import archive, s3_address
 
@@ -65,7 +66,7 @@ async def test_redaction_removes_a_track_for_good_and_leaves_every_other_byte_in
     rows = [row(seq, signal_of(f"anon:{seq % 40}"), decision_of(f"anon:{(seq + 1) % 40}")) for seq in range(1, 801)]
     segments = Segments(archive)
     await segments.add(P, 1, rows, NOW)
-    assert await segments.redact(P, ["anon:7"], of("anon:7")) == 40
+    assert await SegmentUpkeep(segments).redact(P, 1, ["anon:7"], of("anon:7")) == 40
     for reader in (segments, Segments(archive)):
         held = await reader.read(P, None, 1000)
         assert [position for position, _ in held] == [position for position, _ in rows]
@@ -74,13 +75,13 @@ async def test_redaction_removes_a_track_for_good_and_leaves_every_other_byte_in
         assert tracks_in(held).count("anon:8") == 40
         assert await reader.get(P, (1, 1)) == rows[0][1]
     assert len(await archive.list("p0003/")) == 1
-    assert await segments.redact(P, ["anon:7"], of("anon:7")) == 0
+    assert await SegmentUpkeep(segments).redact(P, 1, ["anon:7"], of("anon:7")) == 0
 
 
 async def test_redaction_stops_at_the_position_of_the_erasure(archive: Archive) -> None:
     segments = Segments(archive)
     await segments.add(P, 1, [row(1, signal_of("anon:a")), row(2, signal_of("anon:a"))], NOW)
-    assert await segments.redact(P, ["anon:a"], lambda at, _index, _record: at <= (1, 1)) == 1
+    assert await SegmentUpkeep(segments).redact(P, 1, ["anon:a"], lambda at, _index, _record: at <= (1, 1)) == 1
     assert tracks_in(await segments.read(P, None, 10)) == [None, "anon:a"]
 
 
@@ -105,11 +106,11 @@ async def test_a_crash_between_the_two_steps_of_a_redaction_brings_nothing_back(
 
     archive.fault = crash
     with pytest.raises(RuntimeError):
-        await segments.redact(P, ["anon:a"], of("anon:a"))
+        await SegmentUpkeep(segments).redact(P, 1, ["anon:a"], of("anon:a"))
     archive.fault = lambda _verb, _name: None
     again = Segments(archive)
     assert tracks_in(await again.read(P, None, 10)) == [None, "anon:b"]
-    await again.claim(P)
+    await SegmentUpkeep(again).tidy(P)
     assert len(archive.held) == 1
 
 
@@ -117,7 +118,7 @@ async def test_a_fenced_writers_last_segment_is_read_once_and_never_before_the_o
     rows = [row(seq, signal_of("anon:a" if seq == 2 else "anon:b")) for seq in range(1, 5)]
     owner = Segments(archive)
     await owner.add(P, 5, rows[:3], NOW)
-    await owner.redact(P, ["anon:a"], of("anon:a"))
+    await SegmentUpkeep(owner).redact(P, 5, ["anon:a"], of("anon:a"))
     await Segments(archive).add(P, 4, rows[1:], NOW)
     assert tracks_in(await Segments(archive).read(P, None, 10)) == ["anon:b", None, "anon:b", "anon:b"]
 
@@ -127,8 +128,8 @@ async def test_a_segment_goes_when_all_its_kinds_are_beyond_retention(archive: A
     old = NOW - 40 * 86_400_000
     await segments.add(P, 1, [row(1, signal_of("anon:a", old), decision_of("anon:a", old))], NOW)
     await segments.add(P, 1, [row(2, signal_of("anon:a", NOW))], NOW)
-    assert await segments.expire(P, limits(signals=50, decisions=50)) == 0
-    assert await segments.expire(P, limits()) == 1
+    assert await SegmentUpkeep(segments).expire(P, 1, limits(signals=50, decisions=50), NOW) == 0
+    assert await SegmentUpkeep(segments).expire(P, 1, limits(), NOW) == 1
     assert await segments.get(P, (1, 1)) is None
     assert await segments.get(P, (1, 2)) is not None
     assert len(await archive.list("p0003/")) == 1
@@ -138,10 +139,10 @@ async def test_a_segment_is_thinned_once_when_some_kinds_are_beyond_retention(ar
     segments = Segments(archive)
     old = NOW - 40 * 86_400_000
     await segments.add(P, 1, [row(1, signal_of("anon:a", old), decision_of("anon:b", old), ["m", "anon:c", old])], NOW)
-    assert await segments.expire(P, limits(decisions=60)) == 1
+    assert await SegmentUpkeep(segments).expire(P, 1, limits(decisions=60), NOW) == 1
     assert tracks_in(await segments.read(P, None, 10)) == [None, "anon:b", "anon:c"]
-    assert await segments.expire(P, limits(decisions=60)) == 0
-    assert await segments.expire(P, limits()) == 1
+    assert await SegmentUpkeep(segments).expire(P, 1, limits(decisions=60), NOW) == 0
+    assert await SegmentUpkeep(segments).expire(P, 1, limits(), NOW) == 1
     assert tracks_in(await segments.read(P, None, 10)) == [None, None, "anon:c"]
 
 
@@ -158,7 +159,7 @@ async def test_a_damaged_segment_is_refused_and_not_believed() -> None:
 async def test_what_is_not_a_segment_is_left_alone(archive: Archive) -> None:
     await archive.put("p0003/notes.txt", b"mine")
     segments = Segments(archive)
-    await segments.claim(P)
+    await SegmentUpkeep(segments).tidy(P)
     assert await segments.names(P) == []
     assert await archive.read("p0003/notes.txt", 0, 4) == b"mine"
 

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from actors.archive import Archive
-from actors.archiver import Archiver, ArchiveSettings
+from actors.archive_settings import ArchiveSettings
+from actors.archiver import Archiver
 from actors.memory import memory_stores
 from actors.shard import SessionShard
 from actors.shard_settings import ShardSettings
