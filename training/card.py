@@ -57,6 +57,9 @@ class ModelCard(BaseModel):
     `categories` holds, for each categorical feature, its labels in the order of their codes. `data_first_ms` and
     `data_last_ms` are the window of the data where the table names its times. `calibration` is applied after the
     trees. `servable` is whether an engine of this schema can use it, `why_not` says in a sentence why it cannot.
+
+    What the trainer adds: `target` (`conversion` or `churn`), `recipe` and, for a refit, `parent`, whose trees it has;
+    `data_sha256` of the rows learned from; and the `gates` with their numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +83,11 @@ class ModelCard(BaseModel):
     servable: bool
     why_not: str | None = None
     calibration: Calibration | None = None
+    target: str = "conversion"
+    recipe: str = ""
+    parent: str = ""
+    data_sha256: str = ""
+    gates: tuple[dict[str, float | str | None], ...] = ()
 
     def to_json(self) -> bytes:
         """Readable JSON; `from_json` gives back an equal card."""

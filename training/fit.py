@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from training.native import LightGbmPredictor
 from training.table import Table
 
 Parameters = Mapping[str, float | int | str | bool]
+Told = Callable[[float], None]
+"""Hears the share of the work that is done."""
 
 DEFAULTS: Final[Parameters] = {
     "objective": "binary",
@@ -100,8 +102,13 @@ def parameters_for(n_rows: int, params: Parameters | None, seed: int) -> dict[st
     return {**DEFAULTS, **fitting, **(params or {}), **_FIXED, "seed": seed}
 
 
-def fit_trees(table: Table, parameters: Parameters, rows: NDArray[np.int64] | None = None) -> Trees:
-    """Fit on some rows of a table (all if none are named). Raises InvalidInput `bad_parameters`."""
+def fit_trees(
+    table: Table, parameters: Parameters, rows: NDArray[np.int64] | None = None, told: Told | None = None
+) -> Trees:
+    """Fit on some rows of a table (all if none are named). Raises InvalidInput `bad_parameters`.
+
+    `told` hears after each tree which share of them is grown; what it raises ends the fit.
+    """
     import lightgbm
 
     names = list(table.features)
@@ -115,7 +122,8 @@ def fit_trees(table: Table, parameters: Parameters, rows: NDArray[np.int64] | No
             x, y, params=given, feature_name=names, free_raw_data=True,
             categorical_feature=[table.features.index(name) for name in table.categorical],
         )  # fmt: skip
-        booster = lightgbm.train(given, data, num_boost_round=n_rounds)
+        callbacks = None if told is None else [lambda at: told((at.iteration + 1) / at.end_iteration)]
+        booster = lightgbm.train(given, data, num_boost_round=n_rounds, callbacks=callbacks)
     except lightgbm.basic.LightGBMError as error:
         raise InvalidInput("bad_parameters", f"LightGBM refuses to fit: {error}") from error
     gain = np.asarray(booster.feature_importance("gain"), dtype=np.float64)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from training.metrics import auc, calibration_ratio
 
 Floats = NDArray[np.float64]
-Gate = Literal["rows", "finite", "range", "constant", "log_loss", "calibration"]
+Gate = Literal[
+    "rows", "finite", "range", "constant", "log_loss", "calibration", "leakage", "latency", "value", "schema"
+]
 
 FEWEST_ROWS: Final = 50
 FEWEST_OF_A_CLASS: Final = 5
@@ -34,13 +37,25 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One gate with its numbers: what was measured, what the limit was."""
+    """One gate with its numbers: what was measured, what the limit was, and further figures by name.
+
+    `undecided` is a gate that could not be asked: it refuses nobody, and says why.
+    """
 
     gate: Gate
     passed: bool
     value: float
     limit: float
     sentence: str
+    undecided: bool = False
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def told(self) -> dict[str, float | str | None]:
+        """As JSON, for a run's document and a model's card; what is no number is null."""
+        figures = {"value": self.value, "limit": self.limit, **self.figures}
+        verdict = "undecided" if self.undecided else "passed" if self.passed else "refused"
+        known = {name: float(x) if math.isfinite(x) else None for name, x in figures.items()}
+        return {"gate": self.gate, "verdict": verdict, "sentence": self.sentence, **known}
 
 
 @dataclass(frozen=True, slots=True)
