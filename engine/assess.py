@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.compiled import CompiledBook, CompiledCampaign
 from engine.features import INDEX, context_features
-from engine.geo import nearest_geofence
+from engine.geo import geofences_at
 from engine.inputs import Inputs
 from engine.prior import churn_prior
 from engine.schema import N_FEATURES, PROFILE_FEATURES
@@ -46,7 +46,7 @@ class Reading:
 def read_visitor(inputs: Inputs, world: World, rung: str = "model", why: str | None = None) -> Reading:
     """Predict and collect the facts that conditions may read; never raises for a model's sake."""
     features, context = inputs.features, inputs.context
-    inside, km = nearest_geofence(world.book.geofences, context.get("lat"), context.get("lon"))
+    inside, km = geofences_at(world.book.geofences, context.get("lat"), context.get("lon"))
     row = np.array([*features, *context_features(context, km), 0.0, 0.0, 0.0, 0.0], dtype=np.float64)
     conversion, rung, why = _conversion(inputs, world, row, rung, why)
     churn = churn_prior(features[_GAP], features[_SESSIONS], features[_PURCHASES])

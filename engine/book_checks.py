@@ -14,6 +14,8 @@ from engine.book_model import CONVERSION_EVENTS, DEFAULT_WEIGHTS, EVENT_NAMES
 from engine.condition_checks import Scope, check_group, check_when
 from engine.condition_model import GROUP_KEYS
 from engine.findings import Findings, Loc, nearest, one_of
+from engine.geofence_checks import check_geofences
+from engine.offer_checks import check_terms
 from engine.schema import STAGES, offer_code
 from engine.templates import check_content
 
@@ -88,6 +90,7 @@ def check_book(data: Mapping[str, Any], findings: Findings) -> None:
         near = nearest(zone, zones)
         findings.add(("timezone",), "unknown_timezone", "an IANA time zone", found=zone, near=near)
     geofences = _mapping(data, "geofences")
+    check_geofences(geofences, findings)
     campaigns = _mapping(data, "campaigns")
     if not campaigns and isinstance(data.get("campaigns"), Mapping):
         findings.add(("campaigns",), "empty_book", "at least one campaign", found="none")

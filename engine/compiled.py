@@ -8,9 +8,10 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from engine.book_checks import segment_order, segments_named
-from engine.book_model import DEFAULT_WEIGHTS, BookModel, Campaign, Geofence, Offer, Tier1
+from engine.book_model import DEFAULT_WEIGHTS, BookModel, Campaign, Offer, Tier1
 from engine.book_paths import override
 from engine.conditions import Compiled, compile_condition
+from engine.geo import Fence
 from engine.schema import STAGES, offer_code
 from engine.score import Weights
 from engine.segments import CompiledSegment
@@ -113,7 +114,7 @@ class CompiledBook:
     version: str
     currency: str
     timezone: ZoneInfo
-    geofences: Mapping[str, Geofence]
+    geofences: Mapping[str, Fence]
     campaigns: Mapping[str, CompiledCampaign]
     by_placement: Mapping[str, tuple[CompiledCampaign, ...]]
     placements: frozenset[str]
@@ -135,7 +136,7 @@ def build_campaigns(model: BookModel, data: Mapping[str, Any], version: str) -> 
         version=version,
         currency=model.currency,
         timezone=ZoneInfo(model.timezone),
-        geofences=model.geofences,
+        geofences={name: fence.shape() for name, fence in model.geofences.items()},
         campaigns=campaigns,
         by_placement={place: tuple(c for c in ranked if place in c.placements) for place in placements},
         placements=frozenset(placements),
