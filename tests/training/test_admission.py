@@ -8,7 +8,6 @@ from random import Random
 
 import numpy as np
 import orjson
-import pytest
 
 from engine.book import compile_book, load_book
 from engine.decide import decide
@@ -24,7 +23,7 @@ from training.learner import rows_table
 from training.retake import Retaken, retake
 
 OFFER = MODEL_FEATURES.index("offer_code")
-TRUTH = {0: 0.10, offer_code("apple"): 0.14, offer_code("dear"): 0.10}
+TRUTH = {0: 0.10, offer_code("apple"): 0.25, offer_code("dear"): 0.10}
 
 
 class Believes:
@@ -49,7 +48,7 @@ WRONG = Believes("wrong", {**TRUTH, offer_code("apple"): 0.05})
 def world(model: Believes, kind: str = "epsilon_greedy") -> World:
     data = copy.deepcopy(BOOK)
     campaign = data["campaigns"]["main"]
-    campaign["policy"] = {"kind": kind, **({"epsilon": 0.3} if kind == "epsilon_greedy" else {})}
+    campaign["policy"] = {"kind": kind, **({"epsilon": 0.6} if kind == "epsilon_greedy" else {})}
     campaign["offers"]["dear"].update(value=30, cost=0)
     return World(compile_book(load_book(data), "b1"), model)
 
@@ -70,11 +69,11 @@ def logged(by: World, n: int) -> list[tuple[Record, float]]:
 
 
 @cache
-def log(n: int = 2_800) -> list[tuple[Record, float]]:
+def log(n: int = 2_400) -> list[tuple[Record, float]]:
     return logged(world(RIGHT), n)
 
 
-def taken(other: Believes, n: int = 2_800) -> Retaken:
+def taken(other: Believes, n: int = 2_400) -> Retaken:
     return retake([(record, world(other), label) for record, label in log()[:n]])
 
 
