@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from engine.condition_model import Group, Number, Part, When
 from engine.durations import EXPECTED, parse_duration_ms
+from engine.geofence_model import Geofence
 
 CONVERSION_EVENTS: Final[dict[str, str]] = {
     "order completed": "order_completed", "purchase": "order_completed", "order_completed": "order_completed",
@@ -68,14 +69,6 @@ Money = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 Priority = Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000)]
 Worth = Annotated[float | str, PlainValidator(_worth)]
-
-
-class Geofence(Part):
-    """A circle on the earth."""
-
-    lat: Annotated[Number, Field(ge=-90.0, le=90.0)]
-    lon: Annotated[Number, Field(ge=-180.0, le=180.0)]
-    radius_km: Annotated[Number, Field(gt=0.0, le=20_000.0)]
 
 
 class Lapsing(Part):
