@@ -25,6 +25,7 @@ from engine.record import (
     SUPERSEDED,
     Versions,
     decision_record,
+    ROBOTIC,
     segments_record,
     signals_record,
 )
@@ -114,7 +115,7 @@ def take_signals(scene: Scene, found: Whereabouts, signals: list[Signal], payloa
         return results
     backfill = bool(payload.get("backfill"))
     flags = (
-        (BOT if context.get("bot") else 0)
+        (BOT if context.get("bot") else BOT | ROBOTIC if robotic else 0)
         | (BACKFILL if backfill else 0)
         | (0 if consent.get("training", True) else NO_TRAINING)
     )
@@ -122,14 +123,20 @@ def take_signals(scene: Scene, found: Whereabouts, signals: list[Signal], payloa
     found.tracks = scene.partition.profile_tracks(found.root)
     if not backfill and not context.get("bot") and consent.get("personalisation", True):
         _look_again(scene, found, context, consent)
+    # By its agent, or by how it has behaved so far: what a bot sends is marked, so that it counts nowhere.
+    robotic = track is not None and track.is_bot
     return results
 
 
 def _look_again(scene: Scene, found: Whereabouts, context: dict[str, Any], consent: dict[str, bool]) -> None:
     inputs = read_inputs(found.view(), Request(""), context, consent, scene.now_ms)
     if inputs.bot:
-        return
-    memberships, conversion = assess_signals(inputs, scene.world, scene.now_ms)
+        if inputs.memberships:
+            # Entered before it was known for what it is.
+            scene.partition.write(segments_record(found.root, scene.now_ms, {}))
+        return None
+    world = scene.world if scene.world.rollout is None else world_at_signals(inputs, scene.world)
+    memberships, conversion = assess_signals(inputs, world, scene.now_ms)
     if memberships != inputs.memberships:
         scene.partition.write(segments_record(found.root, scene.now_ms, memberships))
     root_track = scene.partition.live.get(found.root)

@@ -195,7 +195,7 @@ class Reading:
             "segments": {name: since[0] for name, since in sorted(track.memberships.items())},
             "traits": {name: stamp[0] for name, stamp in sorted(track.traits.items())},
             "cohorts": cohorts_of(track),
-            "bot": track.bot,
+            "bot": track.is_bot,
             "n_signals": track.n_signals,
             "n_sessions": track.n_sessions,
             "sessions": [

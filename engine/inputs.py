@@ -93,8 +93,9 @@ def read_inputs(
         features=profile_features(track, now_ms),
         context=context,
         personalise=consent.get("personalisation", True),
-        train=consent.get("training", True),
-        bot=track.bot or bool(context.get("bot")),
+        # What came of it would not be known: nothing is kept of what a visitor without analytics does.
+        train=consent.get("training", True) and consent.get("analytics", True),
+        bot=track.is_bot or bool(context.get("bot")),
         cohorts=cohorts_of(track),
         traits=traits,
         cart=[sum(q for q, _ in cart.values()), sum(q * p for q, p in cart.values())],

@@ -40,7 +40,7 @@ def _join_behaviour(joined: Track, track: Track) -> None:
     joined.n_signals += track.n_signals
     joined.n_late += track.n_late
     joined.n_carts_left += track.n_carts_left
-    joined.bot |= track.bot
+    joined.bot |= track.is_bot
     joined.latest_ms = max(joined.latest_ms, track.latest_ms)
     joined.touched_ms = max(joined.touched_ms, track.touched_ms)
     joined.past_end_ms = max(joined.past_end_ms, track.past_end_ms)

@@ -24,8 +24,8 @@ ENGINE_VERSION: Final = "1"
 SIGNALS, SEGMENTS, DECISION, REWARD, SUPERSEDED = "s", "g", "d", "r", "x"
 LINK_INTENT, ADOPTED, MEMBER, LINK_DONE, ERASED = "li", "ta", "m", "ld", "e"
 
-BOT, BACKFILL, NO_TRAINING = 1, 2, 4
-"""Flags of a signals record."""
+BOT, BACKFILL, NO_TRAINING, ROBOTIC = 1, 2, 4, 8
+"""Flags of a signals record. ROBOTIC beside BOT: by behaviour, which a scroll that comes late may still acquit."""
 LIVE, OVERTAKEN = 0, 1
 """States of a decision's stub on its track."""
 
@@ -85,7 +85,7 @@ def fold(track: Track | None, record: Record, decision_id: DecisionId) -> Track 
         track = Track.fresh(track_id)
     track.touched_ms = max(track.touched_ms, received_ms)
     if kind == SIGNALS:
-        track.bot |= bool(record[3] & BOT)
+        track.bot |= record[3] & (BOT | ROBOTIC) == BOT
         for row in record[4]:
             track.observe(Signal.from_list(row), received_ms)
     elif kind == SEGMENTS:

@@ -31,6 +31,7 @@ class Session:
     active_s: float = 0.0
     pages: dict[int, float] = field(default_factory=dict)
     products: list[int] = field(default_factory=list)
+    n_hovers: int = 0
 
     def observe(self, signal: Signal, page_key: int, product_keys: list[int]) -> None:
         """Fold one signal of this visit in."""
@@ -48,6 +49,8 @@ class Session:
                 self.pages[page_key] = max(self.pages.get(page_key, 0.0), fields["time_s"])
         elif kind == "click":
             self.n_clicks += 1
+        elif kind == "hover":
+            self.n_hovers += 1
         elif kind == "product_viewed":
             self.n_product_views += 1
         elif kind == "product_added":
@@ -72,6 +75,7 @@ class Session:
         self.n_product_views += other.n_product_views
         self.n_adds += other.n_adds
         self.n_orders += other.n_orders
+        self.n_hovers += other.n_hovers
         self.checkout_step = max(self.checkout_step, other.checkout_step)
         self.scroll_px = max(self.scroll_px, other.scroll_px)
         self.scroll_share = max(self.scroll_share, other.scroll_share)
@@ -99,7 +103,7 @@ class Session:
         return [
             self.start_ms, self.end_ms, self.n_signals, self.n_pages, self.n_clicks, self.n_product_views,
             self.n_adds, self.n_orders, self.checkout_step, self.scroll_px, self.scroll_share, self.active_s,
-            [[k, v] for k, v in self.pages.items()], list(self.products),
+            [[k, v] for k, v in self.pages.items()], list(self.products), self.n_hovers,
         ]  # fmt: skip
 
     @classmethod
@@ -107,6 +111,8 @@ class Session:
         """Read `to_list` back."""
         session = cls(*row[:12])
         session.pages, session.products = {int(k): v for k, v in row[12]}, list(row[13])
+        # Snapshots written before hovers were counted end here.
+        session.n_hovers = row[14] if len(row) > 14 else 0
         return session
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from engine.decay import DecayedSum
+from engine.robots import is_robotic
 from engine.seen import Seen
 from engine.session import Session, add_to_sessions
 from engine.signals import BEHAVIOURAL, Signal
@@ -278,6 +279,7 @@ class Track:
             self.past = averaged(self.past, self.n_folded, session)
             self.n_folded += 1
             self.n_carts_left += session.left_cart
+            self.bot |= is_robotic(session)
             self.past_end_ms = session.end_ms
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -285,6 +287,11 @@ class Track:
     @property
     def n_sessions(self) -> int:
         """Sessions ever seen, the current one included."""
+    @property
+    def is_bot(self) -> bool:
+        """Marked as a bot by an agent, or behaving like one."""
+        return self.bot or any(is_robotic(session) for session in self.sessions)
+
         return self.n_folded + len(self.sessions)
 
     # -- snapshot --------------------------------------------------------------------------------------
