@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import itertools
 import os
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 ASIDE: Final = "unfinished"
 LEFT_OVER_S: Final = 3600.0
+LISTINGS: Final = 5
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -27,7 +28,6 @@ class FolderArchive:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._numbers = itertools.count()
 
     async def put(self, name: str, blob: bytes) -> None:
         await _answering(self._put, name, blob)
@@ -48,7 +48,7 @@ class FolderArchive:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _flush_folder(folder.parent)
         self._drop_left_over(aside)
-        unfinished = aside / f"{os.getpid()}-{id(self)}-{next(self._numbers)}"
+        unfinished = aside / secrets.token_hex(12)
         try:
             with unfinished.open("wb") as file:
                 file.write(blob)
@@ -67,11 +67,20 @@ class FolderArchive:
                     file.unlink()
 
     def _list(self, prefix: str) -> Blobs:
-        found: Blobs = []
-        with suppress(FileNotFoundError), os.scandir(self._root / prefix) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    found.append((prefix + entry.name, entry.stat().st_size))
+        folder = self._root / prefix
+        for _ in range(LISTINGS):
+            found: Blobs = []
+            try:
+                before = folder.stat().st_mtime_ns
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        with suppress(FileNotFoundError):
+                            found.append((prefix + entry.name, entry.stat().st_size))
+                # A file that takes another's place meanwhile may be missing from a listing, and so may the other.
+                if folder.stat().st_mtime_ns == before:
+                    break
+            except FileNotFoundError:
+                return []
         return sorted(found)
 
     def _read(self, name: str, start: int, length: int) -> bytes | None:

@@ -55,8 +55,10 @@ class Housekeeping:
     def tick(self) -> None:
         """Begin and go on with a bounded amount of work; at a moment when no batch is being evaluated or appended."""
         now_ms = self._shard.clock()
-        if now_ms >= self._next_round_ms and not self._rounds:
-            self._next_round_ms = now_ms + self._shard.settings.snapshot_every_ms
+        every_ms = self._shard.settings.snapshot_every_ms
+        # A clock that was put back makes nothing wait longer than usual: without snapshots the tail only grows.
+        if not self._next_round_ms - every_ms <= now_ms < self._next_round_ms and not self._rounds:
+            self._next_round_ms = now_ms + every_ms
             for partition in self._shard.partitions.values():
                 self._begin(partition, now_ms)
         for index in [i for i in self._urgent if i not in self._rounds]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GROUP_ROWS: Final = 20_000
 LATE_MS: Final = 3_600_000
-"""Clocks of ingresses differ: reading stops this long after the end of the time that was asked for."""
+"""Clocks of shards differ: segments are read that begin this long after the end of the time that was asked for."""
 
 Row = dict[str, Any]
 
@@ -73,7 +73,7 @@ def schemas() -> dict[str, Schema]:
 def decision_row(decision_id: str, record: Record) -> Row:
     """One decision as a row of `decisions`."""
     inputs, decision = Inputs.from_list(record[7]), Decision.from_list(record[8])
-    engine, book, model, schema = record[5]
+    engine, book, model, schema = record[5][:4]
     features = record[7][1]
     score = decision.score
     return {
@@ -128,19 +128,22 @@ def rows_of(decision_id: DecisionId, record: Record) -> Iterator[tuple[str, Row]
 async def records(
     history: History, segments: Segments | None, partition: int, from_ms: int, to_ms: int
 ) -> AsyncIterator[tuple[DecisionId, Record]]:
-    """What a partition received in a time, in journal order; segments wholly before it are not read."""
-    after: Position | None = None
-    for name in await segments.names(partition, fresh=True) if segments is not None else ():
-        if name.last_ms >= from_ms:
-            break
-        after = name.last
+    """What a partition received in a time, in journal order; segments wholly before or after it are not read.
+
+    Single entries do not end it: a clock may have been put back since they were written.
+    """
+    names = list(await segments.names(partition, fresh=True)) if segments is not None else []
+    wanted = [n.last_ms >= from_ms and n.first_ms < to_ms + LATE_MS for n in names]
+    first = wanted.index(True) if True in wanted else len(names)
+    last = len(names) - wanted[::-1].index(True) if True in wanted else len(names)
+    after: Position | None = names[first - 1].last if first else None
+    until = names[last - 1].last if last < len(names) else None
     async for position, payload in history.entries(partition, after):
-        found = [(i, r) for i, r in enumerate(orjson.loads(payload)[1:]) if r is not None]
-        for index, record in found:
-            if from_ms <= record[2] < to_ms:
-                yield DecisionId(partition, *position, index), record
-        if found and min(r[2] for _, r in found) >= to_ms + LATE_MS:
+        if until is not None and position > until:
             return
+        for index, record in enumerate(orjson.loads(payload)[1:]):
+            if record is not None and from_ms <= record[2] < to_ms:
+                yield DecisionId(partition, *position, index), record
 
 
 @dataclass

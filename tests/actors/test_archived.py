@@ -186,6 +186,22 @@ async def test_an_erasure_waits_for_an_archive_that_fails_and_a_crash_does_not_f
     assert not any(r is not None and r[1] == "anon:a" for r in await everything(town))
 
 
+async def test_an_erasure_goes_on_after_an_error_that_nobody_expected(town: Town) -> None:
+    await town.observe("anon:a", scroll(0.9))
+    await archived(town, (await town.decide("anon:a"))["decision"]["decisionId"])
+    failed: list[str] = []
+
+    def broken(verb: str, name: str) -> None:
+        if verb == "read" and not failed:
+            failed.append(name)
+            raise LookupError(name)
+
+    held_archive(town).fault = broken
+    assert (await erased(town, "anon:a"))["n_tracks"] == 1
+    assert failed
+    assert not any(r is not None and r[1] == "anon:a" for r in await everything(town))
+
+
 async def test_a_full_archive_stops_acknowledging_with_a_reason_loses_nothing_and_recovers(town: Town) -> None:
     def full(verb: str, _name: str) -> None:
         if verb == "put":

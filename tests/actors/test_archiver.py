@@ -118,6 +118,37 @@ async def test_a_quiet_partitions_old_entries_are_archived_too() -> None:
     assert await place.all() == place.written
 
 
+async def test_a_quiet_partition_makes_few_segments_of_many_looks() -> None:
+    place = Place()
+    for _ in range(30 * 24):
+        place.now_ms += 3_600_000
+        await place.write(1)
+        place.cover()
+        await place.turns()
+    made = place.archiver.counts["segments"]
+    assert made <= 30 * 5
+    assert len(place.archive.held) <= 30
+    assert await place.all() == place.written
+    oldest, _ = (await place.journal.read(P, None, 1))[0]
+    assert place.written[-1][0][1] - oldest[1] <= 26
+
+
+async def test_a_clock_that_is_put_back_makes_nothing_wait_for_it() -> None:
+    place = Place()
+    await place.write(3)
+    place.cover()
+    await place.turns()
+    place.now_ms -= 300 * DAY_MS
+    await place.write(1)
+    place.cover()
+    await place.turns()
+    place.now_ms += 10 * 60_000
+    looked: list[str] = []
+    place.archive.fault = lambda verb, _name: looked.append(verb)
+    await place.turns()
+    assert looked
+
+
 async def test_an_archive_that_fails_lets_the_tail_grow_to_its_limit_and_says_so_and_recovers() -> None:
     place = Place()
 

@@ -160,3 +160,16 @@ async def test_expired_snapshots_go_without_being_touched(town: Town) -> None:
             await town.ask_partition(home, "stats", {})
             held = {track for p in (0, 1) async for track in town.stores.snapshots.tracks(p)}
     assert (await town.profile("anon:x7"))["n_signals"] == 2
+
+
+async def test_snapshots_go_on_when_the_clock_is_put_back(town: Town) -> None:
+    await restarted(town, snapshot_every_ms=5_000)
+    shard, home = town.shards[0], partition_of("anon:a", 2)
+    town.clock.now_ms += 1
+    await until(lambda: not shard.partitions[home].dirty)
+    town.clock.now_ms -= 400 * DAY_MS
+    await town.observe("anon:a", signal("page"))
+    town.clock.now_ms += 5_000
+    shard.wake()
+    await until(lambda: not shard.partitions[home].dirty)
+    assert await covered(town, home) == shard.partitions[home].position

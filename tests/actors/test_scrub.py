@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -14,11 +15,13 @@ from actors.archive import MemoryArchive
 from actors.archive_settings import ArchiveSettings
 from actors.archiver import Archiver
 from actors.embedded import EmbeddedStore
+from actors.scrubbing import Scrubbing
 from actors.stores import APPENDED, Entry
 from actors.valkey import stores_of
 from actors.valkey_client import connect
 from actors.valkey_journal import ValkeyJournal
 from actors.valkey_scrub import ValkeyScrub
+from engine.errors import Unavailable
 from tests.actors.town import Town
 from tests.engine.builders import signal
 
@@ -43,6 +46,15 @@ def is_in_files(tmp_path: Path, secret: bytes = SECRET) -> bool:
     except FileNotFoundError:
         return True
     return any(secret[i : i + 12] in blob for i in range(0, 228, 12) for blob in blobs)
+
+
+async def gone_from_files(tmp_path: Path, secret: bytes = SECRET) -> None:
+    """Wait until it is in no file; an old log is deleted beside the server's loop."""
+    async with asyncio.timeout(30):
+        while True:
+            if not is_in_files(tmp_path, secret):
+                return
+            await asyncio.sleep(0.02)
 
 
 async def rewritten(client: Redis, wanted: int) -> None:
@@ -74,11 +86,7 @@ async def test_redacted_bytes_leave_the_log_while_appends_go_on(client: Redis, t
         assert await journal.append([entry]) == [APPENDED]
     await scrubbing
     await rewritten(client, 2)
-    async with asyncio.timeout(30):
-        while True:
-            if not is_in_files(tmp_path):  # the old log is deleted beside the server's loop
-                break
-            await asyncio.sleep(0.02)
+    await gone_from_files(tmp_path)
     expected = [((e.epoch, e.seq), b"redacted" if e.seq == 40 else e.payload) for e in [*entries, *more]]
     assert await journal.read(P, None, 1000) == expected
     await stores.close()
@@ -133,11 +141,82 @@ async def test_what_an_erased_visitor_sent_is_in_no_file_of_the_store_any_more(c
         await town.observe("anon:erased", signal("page", url=f"https://shop.example/{secret}", message=i))
     assert is_in_files(tmp_path, secret.encode())
     await town.ask("anon:erased", "erase", {"track": "anon:erased"})
-    async with asyncio.timeout(30):
-        while True:
-            if not is_in_files(tmp_path, secret.encode()):
-                break
-            await asyncio.sleep(0.02)
+    await gone_from_files(tmp_path, secret.encode())
     assert (await town.profile("anon:49"))["n_signals"] == 1
     await town.stop()
     await town.stores.close()
+
+
+async def test_a_scrub_that_a_crash_cut_off_is_made_by_the_next_owner(client: Redis, tmp_path: Path) -> None:
+    journal = ValkeyJournal(client)
+    await journal.append([Entry(P, 1, 1, SECRET), Entry(P, 1, 2, b"x" * 50)])
+    await journal.redact(P, (1, 1), None)
+    crashed = Scrubbing(ValkeyScrub(client), 60_000, lambda: 0)
+    await crashed.soon(P)
+
+    locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+    now_ms = 10**12
+    next_owner = Scrubbing(ValkeyScrub(client), 60_000, lambda: now_ms)
+    await next_owner.claimed(P)
+    await next_owner.step(locks.__getitem__)
+    await rewritten(client, 1)
+    await gone_from_files(tmp_path)
+    assert not await ValkeyScrub(client).noted(P)
+
+
+class Slow:
+    """A scrub that stops before the rewrite until it may go on; `fails` makes its next rewrite fail."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.notes: set[int] = set()
+        self.gate, self.reached = asyncio.Event(), asyncio.Event()
+        self.fails = False
+
+    async def note(self, partition: int) -> None:
+        self.notes.add(partition)
+
+    async def noted(self, partition: int) -> bool:
+        return partition in self.notes
+
+    async def forget(self, partition: int) -> None:
+        self.notes.discard(partition)
+
+    async def scrub(self, partition: int) -> None:
+        self.done.append(partition)
+
+    async def rewrite(self) -> None:
+        self.reached.set()
+        await self.gate.wait()
+        if self.fails:
+            self.fails = False
+            raise Unavailable("log_busy", "being rewritten already")
+
+
+async def test_what_is_redacted_while_a_scrub_is_under_way_is_scrubbed_too() -> None:
+    scrub, now_ms = Slow(), 10**12
+    scrubbing, locks = Scrubbing(scrub, 1_000, lambda: now_ms), defaultdict[int, asyncio.Lock](asyncio.Lock)
+    await scrubbing.soon(P)
+    step = asyncio.ensure_future(scrubbing.step(locks.__getitem__))
+    await scrub.reached.wait()
+    await scrubbing.soon(P)
+    scrub.gate.set()
+    await step
+    assert (scrub.done, scrub.notes) == ([P], {P})
+    now_ms += 1_000
+    await scrubbing.step(locks.__getitem__)
+    assert (scrub.done, scrub.notes) == ([P, P], set())
+
+
+async def test_a_scrub_that_failed_is_tried_again_and_so_it_is_when_the_clock_goes_back() -> None:
+    scrub, now_ms = Slow(), 10**12
+    scrub.gate.set()
+    scrub.fails = True
+    scrubbing, locks = Scrubbing(scrub, 60_000, lambda: now_ms), defaultdict[int, asyncio.Lock](asyncio.Lock)
+    await scrubbing.soon(P)
+    with pytest.raises(Unavailable):
+        await scrubbing.step(locks.__getitem__)
+    assert scrub.notes == {P}
+    now_ms -= 10**9
+    await scrubbing.step(locks.__getitem__)
+    assert (scrub.done, scrub.notes) == ([P, P], set())

@@ -84,6 +84,26 @@ async def test_only_what_was_received_in_the_time_is_handed_out(town: Town, tmp_
     assert not (tmp_path / "decisions.parquet").exists()
 
 
+async def test_what_was_received_after_the_clock_was_put_back_is_handed_out(town: Town, tmp_path: Path) -> None:
+    town.clock.now_ms = T0 + 100 * HOUR_MS
+    await town.observe("anon:a", scroll(0.1, town.clock.now_ms))
+    town.clock.now_ms = T0
+    await town.observe("anon:a", scroll(0.2, town.clock.now_ms))
+    assert await write("", str(tmp_path / "archive"), tmp_path, ("signals",), (T0, T0 + HOUR_MS)) == {"signals": 1}
+
+
+async def test_a_time_in_the_middle_of_the_archive_is_handed_out_alone(town: Town, tmp_path: Path) -> None:
+    home = partition_of("anon:a", 2)
+    for day in range(5):
+        town.clock.now_ms = T0 + 24 * day * HOUR_MS
+        await town.observe("anon:a", scroll(0.1 * day, town.clock.now_ms))
+        await archived(town, tmp_path / "archive", home)
+    for first, last in ((0, 5), (1, 3), (4, 5), (0, 1), (5, 9)):
+        span = (T0 + 24 * first * HOUR_MS, T0 + 24 * last * HOUR_MS)
+        found = await write("", str(tmp_path / "archive"), tmp_path, ("signals",), span)
+        assert found == {"signals": max(0, min(last, 5) - first)}
+
+
 async def test_nothing_recorded_gives_files_with_columns_and_no_rows(town: Town, tmp_path: Path) -> None:
     await write("", str(tmp_path / "archive"), tmp_path, ALL, (0, 1))
     assert [len(read(tmp_path, kind)) for kind in ALL] == [0, 0, 0]
