@@ -57,13 +57,13 @@ class DryRuns:
         return run
 
     async def _run(self, data: Any, limit: int) -> Reply:
-        current = self._shard.worlds.current
-        assert current is not None
+        assert self._shard.worlds.current is not None
+        current = self._shard.worlds.current.without_rollout()
         try:
             book = await asyncio.to_thread(_compiled, data)
         except BookInvalid as invalid:
             return error("invalid_book", invalid.message, 400)
-        run = DryRun(current, World(book, current.model, current.arm))
+        run = DryRun(current, World(book, current.model, current.arm, current.churn))
         found, n_entries = await self._newest(limit)
         for n, (_, decision_id, record) in enumerate(found, 1):
             run.add(str(decision_id), record)

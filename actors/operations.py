@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
+from time import perf_counter_ns
 from typing import Any, Final
 
 from actors.partition import Partition
+from engine.arms import world_at_signals
 from engine.assess import assess_signals
 from engine.decide import decide
 from engine.decision import Decision
+from engine.geo import nearest_geofence
 from engine.ids import message_hash, profile_id
 from engine.inputs import Inputs, Request, read_inputs
 from engine.money import Exchange
@@ -22,12 +25,13 @@ from engine.record import (
     MEMBER,
     NO_TRAINING,
     REWARD,
-    SUPERSEDED,
-    Versions,
-    decision_record,
     ROBOTIC,
+    SUPERSEDED,
+    decision_record,
     segments_record,
     signals_record,
+    versions_used,
+    visit_record,
 )
 from engine.schema import schema_hash
 from engine.signals import Signal
@@ -92,11 +96,16 @@ def observe(scene: Scene, payload: dict[str, Any]) -> Reply:
     if isinstance(found, dict):
         return found
     signals = [Signal.from_list(row) for row in payload["signals"]]
-    return {"results": take_signals(scene, found, signals, payload)}
+    return {"results": take_signals(scene, found, signals, payload, visit=True)}
 
 
-def take_signals(scene: Scene, found: Whereabouts, signals: list[Signal], payload: dict[str, Any]) -> list[str]:
-    """Journal the new ones among the signals; one verdict each: accepted or duplicate."""
+def take_signals(
+    scene: Scene, found: Whereabouts, signals: list[Signal], payload: dict[str, Any], *, visit: bool = False
+) -> list[str]:
+    """Journal the new ones among the signals; one verdict each: accepted or duplicate.
+
+    `visit`: nothing is decided with them, so that they may be a visit to learn from.
+    """
     received_ms, context, consent = scene.now_ms, payload.get("context") or {}, payload.get("consent") or {}
     if not consent.get("analytics", True):
         # Acknowledged, and by the visitor's own choice not kept.
@@ -114,6 +123,8 @@ def take_signals(scene: Scene, found: Whereabouts, signals: list[Signal], payloa
     if not new:
         return results
     backfill = bool(payload.get("backfill"))
+    # By its agent, or by how it has behaved so far: what a bot sends is marked, so that it counts nowhere.
+    robotic = track is not None and track.is_bot
     flags = (
         (BOT if context.get("bot") else BOT | ROBOTIC if robotic else 0)
         | (BACKFILL if backfill else 0)
@@ -122,13 +133,14 @@ def take_signals(scene: Scene, found: Whereabouts, signals: list[Signal], payloa
     scene.partition.write(signals_record(found.track_id, received_ms, flags, new))
     found.tracks = scene.partition.profile_tracks(found.root)
     if not backfill and not context.get("bot") and consent.get("personalisation", True):
-        _look_again(scene, found, context, consent)
-    # By its agent, or by how it has behaved so far: what a bot sends is marked, so that it counts nowhere.
-    robotic = track is not None and track.is_bot
+        inputs = _look_again(scene, found, context, consent)
+        if visit and inputs is not None:
+            _note_visit(scene, inputs)
     return results
 
 
-def _look_again(scene: Scene, found: Whereabouts, context: dict[str, Any], consent: dict[str, bool]) -> None:
+def _look_again(scene: Scene, found: Whereabouts, context: dict[str, Any], consent: dict[str, bool]) -> Inputs | None:
+    """Segments and the conversion probability after signals; returns what was read, None for a bot's."""
     inputs = read_inputs(found.view(), Request(""), context, consent, scene.now_ms)
     if inputs.bot:
         if inputs.memberships:
@@ -142,6 +154,18 @@ def _look_again(scene: Scene, found: Whereabouts, context: dict[str, Any], conse
     root_track = scene.partition.live.get(found.root)
     if root_track is not None:
         root_track.precomputed = conversion
+    return inputs
+
+
+def _note_visit(scene: Scene, inputs: Inputs) -> None:
+    """Record the row of a visitor for whom nothing was decided, at most once in the window of a conversion."""
+    goal, track = scene.world.goal, scene.partition.live.get(inputs.root)
+    if goal is None or track is None or not inputs.train or scene.now_ms - track.looked_ms < goal[2]:
+        return
+    book, context = scene.world.book, inputs.context
+    _, km = nearest_geofence(book.geofences, context.get("lat"), context.get("lon"))
+    versions = [ENGINE_VERSION, book.version, scene.world.model_version, SCHEMA]
+    scene.partition.write(visit_record(inputs.root, scene.now_ms, inputs.features, context, km, versions, goal))
 
 
 @dataclass(slots=True)
@@ -194,10 +218,12 @@ def decide_for(scene: Scene, payload: dict[str, Any]) -> Decided | Reply:
         }
     inputs = inputs_for(scene, found, payload)
     seed = scene.dice.getrandbits(53)
+    began_ns = perf_counter_ns()
     decision = decide(inputs, scene.world, now_ms=scene.now_ms, rng=Random(seed))
-    versions = Versions(ENGINE_VERSION, book.version, scene.world.model_version, SCHEMA)
+    took_us = (perf_counter_ns() - began_ns) // 1000
+    versions = versions_used(scene.world, decision, SCHEMA)
     request = request_hash(scene, payload["request_id"]) if payload.get("request_id") else None
-    record = decision_record(scene.now_ms, seed, "model", versions, request, inputs, decision)
+    record = decision_record(scene.now_ms, seed, "model", versions, request, inputs, decision, took_us)
     decision_id = str(scene.partition.write(record))
     body = decision.response(found.root, payload["placement"], decision_id)
     if verdicts is not None:

@@ -1,10 +1,16 @@
-"""Publishing books and models: keep the version, move the pointer by compare-and-set, tell the shards."""
+"""Publishing books and models, whole or on trial: keep the version, move the pointer, tell the shards.
+
+The pointer moves by compare-and-set. It is `{"rev", "book", "model", "churn", "rollout"}`; `rollout` is null or
+`{"id", "kind": "model" | "book", "candidate", "stage": "shadow" | "canary", "share", "since_ms"}`. Of a pointer written
+by an earlier version the last two may be absent.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -20,8 +26,19 @@ ATTEMPTS: Final = 20
 TELL_TIMEOUT_S: Final = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The pointer after a trial was begun, changed or ended; why each shard that cannot try the candidate cannot."""
+
+    rev: int
+    refused: tuple[str, ...] = ()
+
+
 class Publisher:
-    """Changes what is in force: in the store when a method returns, and known to every shard that answers."""
+    """Changes what is in force: in the store when a method returns, and known to every shard that answers.
+
+    Whatever is published as a whole ends a trial of its kind: what that was compared with is no longer in force.
+    """
 
     def __init__(self, versions: Versions, table: Table, tells: Asks | None, clock: Callable[[], int]) -> None:
         self._versions, self._table, self._tells, self._clock = versions, table, tells, clock
@@ -64,6 +81,82 @@ class Publisher:
             raise NotFound("unknown_version", f"no model {version}")
         await self._move_to(model=version)
 
+    async def publish_churn(self, version: str) -> None:
+        """Put a churn model in force; an empty version goes back to the prior's estimate."""
+        if version and await self._versions.get("model", version) is None:
+            raise NotFound("unknown_version", f"no model {version}")
+        await self._move_to(churn=version)
+
+    # -- trials ----------------------------------------------------------------------------------------
+
+    async def trial(self) -> dict[str, Any] | None:
+        """The trial under way, as it stands in the pointer."""
+        found: dict[str, Any] | None = (await self._versions.world()).get("rollout")
+        return found
+
+    async def begin_trial(self, rollout: str, kind: str, candidate: str, stage: str, share: float = 0.0) -> Moved:
+        """Try a version beside the one in force. The same trial, begun again, changes nothing.
+
+        Raises:
+            engine.errors.NotFound: `unknown_version`. Conflict: `trial_running`, another one has not ended.
+        """
+        if candidate != PriorModel.version and await self._versions.get(kind, candidate) is None:
+            raise NotFound("unknown_version", f"no {kind} {candidate}")
+
+        def begun(pointer: dict[str, Any]) -> dict[str, Any] | None:
+            running = pointer.get("rollout")
+            if running is not None and running["id"] != rollout:
+                raise Conflict("trial_running", f"rollout {running['id']} has not ended")
+            if running is not None:
+                return None
+            now_ms = self._clock()
+            trial = {"id": rollout, "kind": kind, "candidate": candidate, "stage": stage, "share": share}
+            return {**pointer, "rollout": {**trial, "since_ms": now_ms}}
+
+        return await self._change(begun)
+
+    async def set_trial(self, rollout: str, stage: str, share: float) -> Moved:
+        """Put the trial into another stage or give it another share.
+
+        Raises:
+            engine.errors.Conflict: `trial_over`, it is not the one under way.
+        """
+
+        def changed(pointer: dict[str, Any]) -> dict[str, Any] | None:
+            running = pointer.get("rollout")
+            if running is None or running["id"] != rollout:
+                raise Conflict("trial_over", f"rollout {rollout} is not under way")
+            if (running["stage"], running["share"]) == (stage, share):
+                return None
+            return {**pointer, "rollout": {**running, "stage": stage, "share": share, "since_ms": self._clock()}}
+
+        return await self._change(changed)
+
+    async def end_trial(self, rollout: str, *, promoted: bool) -> Moved:
+        """End the trial, with its candidate in force or without; one that has ended already stays as it ended."""
+
+        def ended(pointer: dict[str, Any]) -> dict[str, Any] | None:
+            running = pointer.get("rollout")
+            if running is None or running["id"] != rollout:
+                return None
+            return {**pointer, **({running["kind"]: running["candidate"]} if promoted else {}), "rollout": None}
+
+        return await self._change(ended)
+
+    async def _change(self, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Moved:
+        """Move the pointer to what `change` makes of it; None where it is right as it is."""
+        for _ in range(ATTEMPTS):
+            pointer = await self._versions.world()
+            wanted = change(pointer)
+            if wanted is None:
+                return Moved(pointer["rev"], await self._tell_shards())
+            wanted["model"] = wanted["model"] or PriorModel.version
+            if await self._versions.publish(pointer["rev"], wanted):
+                return Moved(pointer["rev"] + 1, await self._tell_shards())
+        raise Conflict("world_conflict", "what is in force is being changed by others all the time; try again")
+
+    # -- reading ---------------------------------------------------------------------------------------
+
     async def current_book(self) -> tuple[str, dict[str, Any], Any]:
         """(version, meta, data) of the book in force.
 
@@ -94,20 +187,26 @@ class Publisher:
 
     async def _move(self, pointer: dict[str, Any], **changes: str) -> bool:
         wanted = {**pointer, "model": pointer["model"] or PriorModel.version, **changes}
+        if (wanted.get("rollout") or {}).get("kind") in changes:
+            wanted["rollout"] = None
         if not await self._versions.publish(pointer["rev"], wanted):
             return False
         await self._tell_shards()
         return True
 
-    async def _tell_shards(self) -> None:
-        # A shard that does not hear it now reads the pointer by itself within its polling interval.
+    async def _tell_shards(self) -> tuple[str, ...]:
+        """Why each shard that cannot try the candidate cannot.
+
+        A shard that does not hear it now reads the pointer by itself within its polling interval.
+        """
         if self._tells is None:
-            return
+            return ()
         owners = (await self._table.read()).owners
         one_each = {owner: partition for partition, owner in enumerate(owners) if owner >= 0}
+        told = await asyncio.gather(*(self._tell(self._tells, partition) for partition in one_each.values()))
+        return tuple(why for why in told if why)
 
-        await asyncio.gather(*(self._tell(self._tells, partition) for partition in one_each.values()))
-
-    async def _tell(self, tells: Asks, partition: int) -> None:
+    async def _tell(self, tells: Asks, partition: int) -> str | None:
         with suppress(KairosError):
-            await tells.ask_partition(partition, "refresh", {}, timeout_s=TELL_TIMEOUT_S)
+            return (await tells.ask_partition(partition, "refresh", {}, timeout_s=TELL_TIMEOUT_S)).get("refused")
+        return None

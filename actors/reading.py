@@ -112,7 +112,7 @@ class Reading:
 
     async def _shown(self, wanted: DecisionId, record: Record, replay: bool) -> Reply:
         inputs, decision = Inputs.from_list(record[7]), Decision.from_list(record[8])
-        engine, book, model, schema = record[5]
+        engine, book, model, schema = record[5][:4]
         shown: dict[str, Any] = {
             **decision.response(inputs.root, inputs.request.placement, str(wanted)),
             "at_ms": record[2],
@@ -143,7 +143,7 @@ class Reading:
         return reply.get("rewards")
 
     async def _world(self, record: Record) -> World | None:
-        return await self._shard.worlds.at(record[5][1], record[5][2])
+        return await self._shard.worlds.at(record[5], record[8][12])
 
     async def _explained(self, record: Record) -> dict[str, Any] | None:
         world = await self._world(record)

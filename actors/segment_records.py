@@ -10,11 +10,12 @@ import orjson
 from actors.segment import Row
 from actors.segment_name import DECISIONS, OTHER, SIGNALS
 from actors.stores import Position
-from engine.record import DECISION, FORMAT, REWARD, SEGMENTS, SUPERSEDED, Record
+from engine.record import DECISION, FORMAT, REWARD, SEGMENTS, SUPERSEDED, VISIT, Record
 from engine.record import SIGNALS as SIGNALS_RECORD
 
 KIND_OF: Final = {
     SIGNALS_RECORD: SIGNALS, SEGMENTS: SIGNALS, DECISION: DECISIONS, REWARD: DECISIONS, SUPERSEDED: DECISIONS,
+    VISIT: DECISIONS,
 }  # fmt: skip
 
 Unwanted = Callable[[Position, int, Record], bool]

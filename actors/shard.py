@@ -378,7 +378,12 @@ class SessionShard:
     async def _refresh_later(self) -> Reply:
         await self._refresh()
         world = self.worlds.current
-        return {"book": world.book.version if world else None, "model": world.model_version if world else None}
+        return {
+            "book": world.book.version if world else None,
+            "model": world.model_version if world else None,
+            "rollout": world.rollout.label if world and world.rollout else None,
+            "refused": f"shard {self.index}: {self.worlds.refused}" if self.worlds.refused else None,
+        }
 
     def _set_currency(self) -> None:
         if self.worlds.current is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -11,10 +12,13 @@ import orjson
 from actors.stores import Versions
 from engine.book import compile_book, load_book
 from engine.compiled import CompiledBook
+from engine.errors import InvalidInput, NotFound, Unavailable
 from engine.predictor import Predictor
 from engine.prior import PriorModel
-from engine.schema import N_FEATURES
-from engine.world import World
+from engine.schema import N_FEATURES, schema_hash
+from engine.world import CHALLENGER, Trial, World
+
+log = logging.getLogger("kairos.shard")
 
 LoadModel = Callable[[str], Awaitable[Predictor]]
 KEPT: Final = 8
@@ -22,7 +26,10 @@ KEPT: Final = 8
 
 
 class Worlds:
-    """Follows the published pointer; `current` is the world in force, None until the first refresh."""
+    """Follows the published pointer; `current` is the world in force, None until the first refresh.
+
+    `refused` says why the candidate on trial is not tried here; empty where it is, or where there is none.
+    """
 
     def __init__(self, versions: Versions, load_model: LoadModel) -> None:
         self._versions = versions
@@ -31,28 +38,79 @@ class Worlds:
         self._models: dict[str, Predictor] = {PriorModel.version: PriorModel()}
         self._rev = -1
         self.current: World | None = None
+        self.refused = ""
 
     async def refresh(self) -> bool:
         """Read the pointer; load, warm and flip if it has moved. True when the world changed.
 
-        A version that cannot be loaded leaves the world as it is, and raises.
+        A version that cannot be loaded leaves the world as it is, and raises; a candidate that cannot is not tried.
         """
         pointer = await self._versions.world()
         if not pointer["book"] or pointer["rev"] <= self._rev:
             return False
-        world = World(await self._book(pointer["book"]), await self._model(pointer["model"]))
+        book = await self._book(pointer["book"])
+        model = await self._champion(pointer["model"]) or self._models[PriorModel.version]
+        churn = await self._champion(pointer["churn"]) if pointer.get("churn") else None
+        trial, refused = await self._trial(pointer.get("rollout"))
         if pointer["rev"] <= self._rev:
             # A later pointer was followed while this one's versions were being loaded.
             return False
-        self.current, self._rev = world, pointer["rev"]
+        self.current, self._rev = World(book, model, churn=churn, rollout=trial), pointer["rev"]
+        self.refused = refused
+        if refused:
+            log.error("%s; what is in force stays", refused)
         return True
 
-    async def at(self, book: str, model: str) -> World | None:
-        """The world of earlier versions, for a replay; None where one of them is no longer kept."""
+    async def _champion(self, version: str) -> Predictor | None:
+        """The model published; None where the very first one is of no use here, for which the prior steps in."""
         try:
-            return World(await self._book(book), None if model == "none" else await self._model(model))
-        except LookupError:
+            return await self._model(version)
+        except (LookupError, InvalidInput, NotFound) as failure:
+            if self.current is not None:
+                raise
+            log.error("model %s is published and cannot answer: %s; the prior does", version, failure)
             return None
+
+    async def _trial(self, told: dict[str, Any] | None) -> tuple[Trial | None, str]:
+        if told is None:
+            return None, ""
+        try:
+            challenger = await self._version(told["kind"], told["candidate"])
+        except Unavailable:
+            # The store will answer again; until then nothing is known to be wrong with the candidate.
+            raise
+        except Exception as failure:
+            return None, f"{told['kind']} {told['candidate']} cannot be tried: {failure}"
+        return Trial(told["id"], told["kind"], told["stage"], told["share"], challenger), ""
+
+    async def at(self, versions: Sequence[Any], arm: str) -> World | None:
+        """The world a decision names in its record, for a replay; None where a version is no longer kept."""
+        _, book, model, _, churn, trial = [*versions, "", None][:6]
+        try:
+            now = World(
+                await self._book(book),
+                None if model == "none" else await self._model(model),
+                churn=await self._model(churn) if churn else None,
+            )
+            return now if trial is None else await self._tried(now, trial, arm)
+        except (LookupError, InvalidInput, NotFound):
+            return None
+
+    async def _tried(self, served: World, trial: Sequence[Any], arm: str) -> World:
+        """The world with its rollout, from the one that served and the version of the other arm."""
+        rollout, kind, stage, share, other = trial
+        side = await self._version(kind, other)
+        if arm != CHALLENGER:
+            challenger, book, model = side, served.book, served.model
+        elif isinstance(side, CompiledBook):
+            challenger, book, model = served.book, side, served.model
+        else:
+            assert served.model is not None
+            challenger, book, model = served.model, served.book, side
+        return World(book, model, churn=served.churn, rollout=Trial(rollout, kind, stage, share, challenger))
+
+    async def _version(self, kind: str, version: str) -> CompiledBook | Predictor:
+        return await (self._book(version) if kind == "book" else self._model(version))
 
     async def _book(self, version: str) -> CompiledBook:
         if version not in self._books:
@@ -60,20 +118,42 @@ class Worlds:
             if found is None:
                 raise LookupError(f"book {version} is not kept")
             self._books[version] = compile_book(load_book(orjson.loads(found[1])), version)
-            _trim(self._books, self.current.book.version if self.current else "")
+            _trim(self._books, self._in_force())
         return self._books[version]
 
     async def _model(self, version: str) -> Predictor:
         if version not in self._models:
             model = await self._load_model(version)
-            model.predict_many(np.zeros((2, N_FEATURES)))
-            model.predict_one(np.zeros(N_FEATURES))
+            check(model)
             self._models[version] = model
-            _trim(self._models, self.current.model_version if self.current else "")
+            _trim(self._models, self._in_force())
         return self._models[version]
 
+    def _in_force(self) -> set[str]:
+        world = self.current
+        if world is None:
+            return set()
+        trial = {world.rollout.version} if world.rollout is not None else set()
+        return {world.book.version, world.model_version, world.churn_version} | trial
 
-def _trim(kept: dict[str, CompiledBook] | dict[str, Predictor], current: str) -> None:
+
+def check(model: Predictor) -> None:
+    """Warm a model up, and see that it answers probabilities to rows of this engine's layout.
+
+    Raises:
+        engine.errors.InvalidInput: `wrong_schema`, `no_numbers`.
+    """
+    if model.schema_hash != schema_hash():
+        raise InvalidInput("wrong_schema", f"it was trained on the layout {model.schema_hash}, not {schema_hash()}")
+    rows = np.zeros((3, N_FEATURES))
+    rows[1], rows[2] = np.nan, 1.0
+    for row in (*rows, rows):
+        answers = model.predict_many(row) if row.ndim == 2 else np.array([model.predict_one(row)])
+        if not bool(np.all((answers >= 0.0) & (answers <= 1.0))):
+            raise InvalidInput("no_numbers", f"it answers {answers.tolist()} where probabilities are expected")
+
+
+def _trim(kept: dict[str, CompiledBook] | dict[str, Predictor], in_force: Collection[str]) -> None:
     for version in list(kept)[:-KEPT]:
-        if version not in (current, PriorModel.version):
+        if version not in in_force and version != PriorModel.version:
             del kept[version]

@@ -14,6 +14,7 @@ from engine.compiled import CompiledBook, CompiledCampaign
 from engine.features import INDEX, context_features
 from engine.geo import geofences_at
 from engine.inputs import Inputs
+from engine.predictor import Predictor
 from engine.prior import churn_prior
 from engine.schema import N_FEATURES, PROFILE_FEATURES
 from engine.score import Score, Weights, score
@@ -49,7 +50,9 @@ def read_visitor(inputs: Inputs, world: World, rung: str = "model", why: str | N
     inside, km = geofences_at(world.book.geofences, context.get("lat"), context.get("lon"))
     row = np.array([*features, *context_features(context, km), 0.0, 0.0, 0.0, 0.0], dtype=np.float64)
     conversion, rung, why = _conversion(inputs, world, row, rung, why)
-    churn = churn_prior(features[_GAP], features[_SESSIONS], features[_PURCHASES])
+    churn = _churn(world.churn, row)
+    if churn is None:
+        churn = churn_prior(features[_GAP], features[_SESSIONS], features[_PURCHASES])
     facts: dict[str, Any] = dict(zip(PROFILE_FEATURES, features, strict=True))
     weekday = context.get("weekday")
     facts.update(
@@ -82,6 +85,17 @@ def _conversion(
             return inputs.last_conversion, rung, why
         rung = "rules"
     return None, rung, why
+
+
+def _churn(model: Predictor | None, row: NDArray[np.float64]) -> float | None:
+    """What the churn model in force says; None where there is none, or it gives no answer."""
+    if model is None:
+        return None
+    try:
+        p = float(model.predict_one(row))
+    except Exception:
+        return None
+    return p if 0.0 <= p <= 1.0 else None
 
 
 def stage_and_score(reading: Reading, inputs: Inputs, campaign: CompiledCampaign) -> Score:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from engine.arms import arm_for, compared, takes_part
 from engine.assess import (
     NO_WEIGHTS,
     Reading,
     known_segments,
-    offer_rows,
     read_visitor,
     stage_and_score,
     update_segments,
@@ -31,17 +30,25 @@ from engine.decision import (
     Decision,
     Item,
     Slot,
-    Verdict,
 )
 from engine.eligibility import eligible_offers
 from engine.inputs import Inputs
 from engine.policy import NONE, Candidate, Dice, draw, propensities
 from engine.score import Score
 from engine.sticky import bucket, variant_for
+from engine.terms import Step
+from engine.weighing import weigh
 from engine.world import World
 
-PRIOR_STRENGTH: Final = 50.0
-"""Observations a prediction is trusted as, where a policy needs to know how sure it is."""
+
+class Choice(NamedTuple):
+    """What there is to choose from: the eligible offers, the candidates a policy weighs, the discounts they give."""
+
+    offers: dict[str, CompiledOffer]
+    candidates: list[Candidate]
+    steps: dict[str, Step]
+
+
 _SLOW: Final = frozenset({"slow-2g", "2g", "3g"})
 _FAST: Final = frozenset({"wifi", "ethernet", "5g"})
 
@@ -55,6 +62,22 @@ def decide(
     (model → precomputed → rules → tier1) and `why` the reason if that is not the top. Never raises for the sake of
     a visitor's data or a model's output; the caller has checked that the placement exists.
     """
+    if world.rollout is None or rung == "tier1" or not takes_part(inputs):
+        return _decided(inputs, world, now_ms, rng, rung, why)
+    own, assigned = arm_for(inputs, world, now_ms)
+    decision = _decided(inputs, own, now_ms, rng, rung, why)
+    if decision.holdout and own is not world:
+        # Nobody is tried upon in a holdout, whose decision has thrown no dice.
+        decision = _decided(inputs, world, now_ms, rng, rung, why)
+        own = world
+    if not decision.holdout:
+        decision.trial = compared(decision, inputs, world, own)
+        if assigned is not None:
+            decision.assignments[world.rollout.key] = assigned
+    return decision
+
+
+def _decided(inputs: Inputs, world: World, now_ms: int, rng: Dice, rung: str, why: str | None) -> Decision:
     decision = Decision(model=world.model_version, arm=world.arm, rung=rung, reason=None if rung == "model" else why)
     decision.layout, decision.media = treatment(inputs.context)
     plain = _plain_reason(inputs, rung)
@@ -75,14 +98,14 @@ def decide(
         reading, campaign, found, known_segments(world.book, inputs.memberships), now_ms
     )
     passed, decision.verdicts = eligible_offers(campaign, reading.facts, inputs, now_ms)
-    candidates = _weigh(decision, passed, inputs, world, reading)
+    candidates, steps = weigh(decision, passed, inputs, world, reading)
     if decision.holdout:
         decision.plain = HOLDOUT
         for verdict in decision.verdicts:
             verdict.reason = HOLDOUT if verdict.reason == NOT_DRAWN else verdict.reason
         decision.items = _base_items(inputs)
         return decision
-    _fill_slots(decision, campaign, {o.name: o for o in passed}, candidates, inputs, rng)
+    _fill_slots(decision, campaign, Choice({o.name: o for o in passed}, candidates, steps), inputs, now_ms, rng)
     return decision
 
 
@@ -144,68 +167,14 @@ def _assign(decision: Decision, campaign: CompiledCampaign, inputs: Inputs, now_
     return changed
 
 
-def _weigh(
-    decision: Decision,
-    passed: list[CompiledOffer],
-    inputs: Inputs,
-    world: World,
-    reading: Reading,
-) -> list[Candidate]:
-    """Candidates with uplift × value − p(offer) × cost, none first; the best known one becomes `next`."""
-    candidates = [Candidate(NONE, 0.0)]
-    if not passed:
-        return candidates
-    worths = [offer.value.amount(inputs.cart[1]) for offer in passed]
-    p_none = reading.conversion
-    chances = _chances(passed, worths, inputs, world, reading)
-    best = -math.inf
-    for offer, value, p in zip(passed, worths, chances, strict=True):
-        if p is None or p_none is None:
-            # By rules alone: no probability, so the book's priority and what the offer is worth less its cost.
-            candidates.append(Candidate(offer.name, max(value - offer.cost, 1e-9), 0.0, offer.priority))
-            decision.verdicts.append(Verdict(offer.name, NOT_DRAWN))
-            continue
-        uplift = p - p_none
-        worth = uplift * value - p * offer.cost
-        deviation = math.sqrt(max(p * (1.0 - p), 1e-12) / (PRIOR_STRENGTH + 1.0)) * abs(value - offer.cost)
-        candidates.append(Candidate(offer.name, worth, deviation, offer.priority))
-        decision.verdicts.append(Verdict(offer.name, NOT_DRAWN, p, uplift, worth))
-        if worth > best:
-            best, decision.next_offer, decision.next_uplift = worth, offer.name, uplift
-    return candidates
-
-
-def _chances(
-    passed: list[CompiledOffer], worths: list[float], inputs: Inputs, world: World, reading: Reading
-) -> list[float | None]:
-    if reading.rung != "model" or world.model is None:
-        return [None] * len(passed)
-    rows = offer_rows(
-        reading.row,
-        [
-            (float(o.code), value, o.cost, float(len(inputs.served.get(o.key, ()))))
-            for o, value in zip(passed, worths, strict=True)
-        ],
-    )
-    try:
-        found = [float(p) for p in world.model.predict_many(rows)]
-    except Exception:
-        return [None] * len(passed)
-    return [p if 0.0 <= p <= 1.0 else None for p in found]
-
-
 def _fill_slots(
-    decision: Decision,
-    campaign: CompiledCampaign,
-    offers: dict[str, CompiledOffer],
-    candidates: list[Candidate],
-    inputs: Inputs,
-    rng: Dice,
+    decision: Decision, campaign: CompiledCampaign, choice: Choice, inputs: Inputs, now_ms: int, rng: Dice
 ) -> None:
     limit, mode = inputs.request.limit, campaign.tier1.mode
     base = _base_items(inputs)
     room = max(0, limit - len(base)) if mode == "fill" else limit
     chosen: list[Item] = []
+    offers, candidates = choice.offers, choice.candidates
     while len(chosen) < room and len(candidates) > 1:
         shares = propensities(campaign.policy, candidates, campaign.epsilon)
         index = draw(shares, rng)
@@ -214,9 +183,7 @@ def _fill_slots(
             break
         drawn = candidates.pop(index)
         reason = BEST if shares[index] == max(shares) else DRAWN
-        offer = offers[drawn.offer]
-        content = offer.content.render(_values(offer, inputs))
-        chosen.append(Item(offer.name, "offer", content, drawn.worth, shares[index], reason))
+        chosen.append(_item(offers[drawn.offer], choice, drawn.worth, shares[index], reason, inputs, now_ms))
     _name_reasons(decision, chosen, room)
     if mode == "apprentice":
         decision.plain = APPRENTICE
@@ -245,6 +212,23 @@ def _name_reasons(decision: Decision, chosen: list[Item], room: int) -> None:
 def _base_items(inputs: Inputs) -> list[Item]:
     base = inputs.request.base[: inputs.request.limit]
     return [Item(b["id"], "base", b.get("content"), b.get("score"), 1.0, TIER1) for b in base]
+
+
+def _item(
+    offer: CompiledOffer, choice: Choice, worth: float, share: float, reason: str, inputs: Inputs, now_ms: int
+) -> Item:
+    terms, values = offer.terms, _values(offer, inputs)
+    if terms is None:
+        return Item(offer.name, "offer", offer.content.render(values), worth, share, reason)
+    step = choice.steps.get(offer.name)
+    if step is not None:
+        values["discount"] = {"amount": step.amount, "percent": round(100.0 * step.share), "price": step.price}
+    product = inputs.supply.products.get(terms.product) if inputs.supply is not None and terms.product else None
+    if product is not None:
+        values["catalogue"] = product._asdict()
+    redeem_by_ms = None if terms.redeem_ms is None else now_ms + terms.redeem_ms
+    content, off = offer.content.render(values), None if step is None else step.amount
+    return Item(offer.name, "offer", content, worth, share, reason, redeem_by_ms, off)
 
 
 def _values(offer: CompiledOffer, inputs: Inputs) -> dict[str, dict[str, Any]]:

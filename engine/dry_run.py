@@ -17,7 +17,7 @@ from engine.decision import CHOSEN, NO_OFFERS, NOT_DRAWN, Decision
 from engine.explain import explain
 from engine.ids import profile_id
 from engine.inputs import Inputs
-from engine.record import ENGINE_VERSION, Record
+from engine.record import ENGINE_VERSION, Record, Versions
 from engine.schema import schema_hash
 from engine.world import World
 
@@ -54,12 +54,15 @@ class Past:
 
         A record of the versions in force holds their answer already.
         """
-        _, _, now_ms, seed, rung, versions, _, inputs_row, decision_row = record
+        _, _, now_ms, seed, rung, versions, _, inputs_row, decision_row = record[:9]
         schema = schema_hash()
         if versions[3] != schema:
             return None
         inputs = Inputs.from_list(inputs_row)
-        if versions == [ENGINE_VERSION, current.book.version, current.model_version, schema]:
+        in_force = Versions(
+            ENGINE_VERSION, current.book.version, current.model_version, schema, current.churn_version
+        )
+        if versions == in_force.to_list():
             return cls(decision_id, now_ms, seed, rung, inputs, Decision.from_list(decision_row), False)
         decision = decide(inputs, current, now_ms=now_ms, rng=Random(seed), rung=rung)
         return cls(decision_id, now_ms, seed, rung, inputs, decision, True)

@@ -8,7 +8,7 @@ from engine.assess import read_visitor, stage_and_score, update_segments
 from engine.compiled import CompiledCampaign
 from engine.decision import Decision, Verdict
 from engine.inputs import Inputs
-from engine.world import World
+from engine.world import CHALLENGER, World
 
 TEXTS: Final[dict[str, str]] = {
     "CHOSEN": "shown",
@@ -28,13 +28,20 @@ TEXTS: Final[dict[str, str]] = {
     "NO_OFFERS": "no offer is eligible and Tier 1 suggested nothing",
 }
 
+TRIAL: Final = ("rollout", "stage", "arm", "pChampion", "pChallenger")
+"""What a decision says of its trial; the probabilities are those of the row served, null where a model gave none."""
+
 
 def explain(inputs: Inputs, world: World, decision: Decision, now_ms: int) -> dict[str, Any]:
     """Why this answer: each segment clause by clause, each offer of the campaign, each draw, the score's parts.
 
-    `world` must be of the versions the decision names. JSON-ready.
+    `world` must be of the versions the decision names, with the rollout it took part in. JSON-ready.
     """
-    told: dict[str, Any] = {"reason": decision.plain, "text": _summary(decision)}
+    told: dict[str, Any] = {"reason": decision.plain, "text": _summary(decision), "arm": decision.arm}
+    if decision.trial is not None:
+        told["trial"] = dict(zip(TRIAL, decision.trial, strict=True))
+    if decision.arm == CHALLENGER and world.side is not None:
+        world = world.side
     campaign = world.book.campaigns.get(decision.campaign or "")
     if campaign is None or decision.plain in ("CONSENT", "BOT", "DEGRADED"):
         return told

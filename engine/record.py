@@ -16,6 +16,7 @@ from engine.inputs import SUPPLY, Inputs
 from engine.signals import Signal
 from engine.supply import CHARGES
 from engine.track import MAX_DECISIONS, MAX_SERVED, Track
+from engine.world import CHALLENGER, World
 
 FORMAT: Final = 1
 ENGINE_VERSION: Final = "1"
@@ -23,6 +24,7 @@ ENGINE_VERSION: Final = "1"
 
 SIGNALS, SEGMENTS, DECISION, REWARD, SUPERSEDED = "s", "g", "d", "r", "x"
 LINK_INTENT, ADOPTED, MEMBER, LINK_DONE, ERASED = "li", "ta", "m", "ld", "e"
+VISIT, FORGOTTEN = "v", "f"
 
 BOT, BACKFILL, NO_TRAINING, ROBOTIC = 1, 2, 4, 8
 """Flags of a signals record. ROBOTIC beside BOT: by behaviour, which a scroll that comes late may still acquit."""
@@ -42,17 +44,57 @@ def segments_record(root: str, received_ms: int, memberships: dict[str, list[int
     return [SEGMENTS, root, received_ms, memberships]
 
 
+def visit_record(
+    root: str,
+    received_ms: int,
+    features: list[float],
+    context: dict[str, Any],
+    km: float,
+    versions: list[Any],
+    goal: tuple[str, str, int],
+) -> Record:
+    """What was known of a visitor for whom nothing had been decided for a while, to learn from what came of it.
+
+    `km` is that to the nearest geofence, `goal` the campaign, the kind of signal that is its conversion, and within
+    how many ms.
+    """
+    return [VISIT, root, received_ms, 0, features, context, km, versions, list(goal)]
+
+
+def forgotten_record(received_ms: int, mark: int) -> Record:
+    """A track was erased, told by its keyed hash alone: it stays, for whoever has read of the track before."""
+    return [FORGOTTEN, "", received_ms, mark]
+
+
 @dataclass(slots=True)
 class Versions:
-    """What was in force: engine, campaign book, model, feature schema."""
+    """What was used: engine, campaign book, model, feature schema; the churn model, if there is one.
+
+    `trial` is [rollout, kind, stage, share, the other arm's version], where the visitor took part in one.
+    """
 
     engine: str
     book: str
     model: str
     schema: str
+    churn: str = ""
+    trial: list[Any] | None = None
 
-    def to_list(self) -> list[str]:
-        return [self.engine, self.book, self.model, self.schema]
+    def to_list(self) -> list[Any]:
+        """The journal's form, which ends with the schema where nothing more is to be said."""
+        named: list[Any] = [self.engine, self.book, self.model, self.schema]
+        return named if not self.churn and self.trial is None else [*named, self.churn, self.trial]
+
+
+def versions_used(world: World, decision: Decision, schema: str) -> Versions:
+    """What a decision was taken with in this world, by the visitor's arm."""
+    trial, told = world.rollout, None
+    used = world.side if decision.arm == CHALLENGER and world.side is not None else world
+    if trial is not None and decision.trial is not None:
+        champion = world.book.version if trial.kind == "book" else world.model_version
+        other = champion if used is world.side else trial.version
+        told = [trial.id, trial.kind, trial.stage, trial.share, other]
+    return Versions(ENGINE_VERSION, used.book.version, used.model_version, schema, world.churn_version, told)
 
 
 def decision_record(
@@ -63,10 +105,15 @@ def decision_record(
     request: int | None,
     inputs: Inputs,
     decision: Decision,
+    took_us: int = 0,
 ) -> Record:
-    """A decision with everything needed to explain and to replay it; `request` is the hash of its requestId."""
+    """A decision with everything needed to explain and to replay it; `request` is the hash of its requestId.
+
+    `took_us`, how long it took, is no part of what a replay compares.
+    """
     return [
         DECISION, inputs.root, now_ms, seed, rung, versions.to_list(), request, inputs.to_list(), decision.to_list(),
+        took_us,
     ]  # fmt: skip
 
 
@@ -92,6 +139,8 @@ def fold(track: Track | None, record: Record, decision_id: DecisionId) -> Track 
         track.memberships = {name: list(since) for name, since in record[3].items()}
     elif kind == DECISION:
         _decided(track, record, decision_id)
+    elif kind == VISIT:
+        track.looked_ms = received_ms
     elif kind == REWARD:
         stub = track.decisions.get(record[3])
         if stub is not None:
@@ -126,6 +175,7 @@ def _adopt(track: Track | None, record: Record) -> Track:
 def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
     now_ms, request = record[2], record[6]
     decision = record[8]
+    track.looked_ms = now_ms
     campaign, items, served = decision[0], decision[1], decision[20]
     if decision[18] is not None:
         track.memberships = {name: list(since) for name, since in decision[18].items()}

@@ -65,6 +65,7 @@ class Track:
         "in_view",
         "last_order_ms",
         "latest_ms",
+        "looked_ms",
         "members",
         "memberships",
         "moved_to",
@@ -131,6 +132,8 @@ class Track:
         self.served: dict[str, list[int]] = {}
         self.decisions: dict[str, list[Any]] = {}
         self.requests: dict[int, str] = {}
+        # when the row of this profile was last recorded, with a decision or for a visit without one
+        self.looked_ms = 0
         # the last conversion probability computed; a cache, not part of the state
         self.assignments: dict[str, list[Any]] = {}
         # the last conversion probability computed: a cache, not part of the state
@@ -276,22 +279,22 @@ class Track:
     def _fold_past(self) -> None:
         while len(self.sessions) > 1 and self.sessions[0].end_ms < self.latest_ms - FOLD_MS:
             session = self.sessions.pop(0)
+            self.bot |= is_robotic(session)
             self.past = averaged(self.past, self.n_folded, session)
             self.n_folded += 1
             self.n_carts_left += session.left_cart
-            self.bot |= is_robotic(session)
             self.past_end_ms = session.end_ms
 
     # -- reading ---------------------------------------------------------------------------------------
 
     @property
-    def n_sessions(self) -> int:
-        """Sessions ever seen, the current one included."""
-    @property
     def is_bot(self) -> bool:
         """Marked as a bot by an agent, or behaving like one."""
         return self.bot or any(is_robotic(session) for session in self.sessions)
 
+    @property
+    def n_sessions(self) -> int:
+        """Sessions ever seen, the current one included."""
         return self.n_folded + len(self.sessions)
 
     # -- snapshot --------------------------------------------------------------------------------------
@@ -311,7 +314,7 @@ class Track:
             [[k, *v] for k, v in self.memberships.items()], [[k, *v] for k, v in self.served.items()],
             [[k, *v] for k, v in self.decisions.items()], list(self.requests.items()),
             [[k, *v] for k, v in self.assignments.items()], self.n_carts_left,
-            list(self.in_view), [list(row) for row in self.offer_times],
+            list(self.in_view), [list(row) for row in self.offer_times], self.looked_ms,
         ]  # fmt: skip
 
     @classmethod
@@ -343,6 +346,7 @@ class Track:
         track.n_carts_left = state[33] if len(state) > 33 else 0
         if len(state) > 34:
             track.in_view, track.offer_times = state[34] or NOTHING, [list(row) for row in state[35]] or NOTHING
+        track.looked_ms = state[36] if len(state) > 36 else 0
         return track
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from engine.catalogue import Catalogue
 from engine.compiled import CompiledBook
+from engine.posteriors import Posteriors
 from engine.predictor import Predictor
 
 CHAMPION: Final = "champion"
@@ -54,16 +56,26 @@ class World:
     arm: str = CHAMPION
     churn: Predictor | None = None
     rollout: Trial | None = None
+    posteriors: Posteriors | None = None
+    """What outcomes have taught of each offer in each segment."""
+    catalogue: Catalogue | None = None
+    """The shop's products; decisions read those that concern them from their inputs."""
     side: World | None = field(init=False, default=None)
+    goal: tuple[str, str, int] | None = field(init=False, default=None)
+    """What a visit without a decision is to lead to: the conversion of the first campaign, and within how many ms."""
 
     def __post_init__(self) -> None:
+        first = min(self.book.campaigns.values(), key=lambda c: (-c.priority, c.name), default=None)
+        if first is not None:
+            goal = (first.name, first.conversion_kind, first.conversion_within_ms)
+            object.__setattr__(self, "goal", goal)
         trial = self.rollout
         if trial is None:
             return
         if isinstance(trial.challenger, CompiledBook):
-            side = World(trial.challenger, self.model, CHALLENGER, self.churn)
+            side = World(trial.challenger, self.model, CHALLENGER, self.churn, None, self.posteriors, self.catalogue)
         else:
-            side = World(self.book, trial.challenger, CHALLENGER, self.churn)
+            side = World(self.book, trial.challenger, CHALLENGER, self.churn, None, self.posteriors, self.catalogue)
         object.__setattr__(self, "side", side)
 
     @property
@@ -75,6 +87,11 @@ class World:
     def churn_version(self) -> str:
         """The version of the churn model; empty for the prior's estimate."""
         return self.churn.version if self.churn is not None else ""
+
+    @property
+    def posteriors_version(self) -> str:
+        """The version of the posteriors; empty where there are none."""
+        return self.posteriors.version if self.posteriors is not None else ""
 
     def without_rollout(self) -> World:
         """The world in force, as if nothing were on trial."""
