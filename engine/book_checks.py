@@ -132,9 +132,7 @@ def _check_offer(raw: Mapping[str, Any], loc: Loc, scope: Scope) -> None:
     check_when(raw.get("when"), (*loc, "when"), scope)
     if "content" in raw:
         check_content(raw["content"], (*loc, "content"), scope.findings)
-    if raw.get("budget") is not None:
-        what = "budgets are not enforced in this version: an offer with a budget is not served until they are"
-        scope.findings.warn((*loc, "budget"), "not_enforced", what)
+    check_terms(raw, loc, scope.findings)
 
 
 def _check_policy(raw: Mapping[str, Any], loc: Loc, findings: Findings) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
+from engine.book_values import Duration, Money, Name, Period, Priority, Share, Worth
 from engine.condition_model import Group, Number, Part, When
-from engine.durations import EXPECTED, parse_duration_ms
 from engine.geofence_model import Geofence
+from engine.offer_model import Budget, Caps, Discount, Redemption, Stage, Window
 
 CONVERSION_EVENTS: Final[dict[str, str]] = {
     "order completed": "order_completed", "purchase": "order_completed", "order_completed": "order_completed",
@@ -34,41 +34,6 @@ DEFAULT_LAPSING_ABOVE: Final = 0.7
 DEFAULT_MARGIN_SHARE: Final = 0.3
 DEFAULT_BASKET: Final = 50.0
 """What an empty or unpriced cart is taken to be worth, in the book's currency."""
-
-
-def _duration(value: object) -> int:
-    if isinstance(value, str):
-        try:
-            return parse_duration_ms(value)
-        except ValueError:
-            pass
-    raise PydanticCustomError("wrong_duration", EXPECTED, {"expected": EXPECTED})
-
-
-def _period(value: object) -> int:
-    ms = _duration(value)
-    if ms <= 0:
-        raise PydanticCustomError("out_of_range", "longer", {"expected": "a duration longer than nothing"})
-    return ms
-
-
-def _worth(value: object) -> float | str:
-    if value in ("margin", "revenue"):
-        return str(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
-        return float(value)
-    expected = "an amount of money of at least 0, margin or revenue"
-    raise PydanticCustomError("wrong_value", expected, {"expected": expected, "options": ["margin", "revenue"]})
-
-
-Name = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-Duration = Annotated[int, BeforeValidator(_duration)]
-Period = Annotated[int, PlainValidator(_period)]
-Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
-Money = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
-Priority = Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000)]
-Worth = Annotated[float | str, PlainValidator(_worth)]
 
 
 class Lapsing(Part):
@@ -114,28 +79,6 @@ class Segment(Group):
     priority: Priority = 0
 
 
-class PerProfile(Part):
-    """At most `max` servings to one profile in any stretch of `per`."""
-
-    max: Count
-    per_ms: Period = Field(alias="per")
-
-
-class Caps(Part):
-    """How often one visitor may see an offer, and the pause between two times."""
-
-    per_profile: PerProfile | None = None
-    cool_down_ms: Duration = Field(default=0, alias="cool_down")
-
-
-class Budget(Part):
-    """At most `max` of `unit` over all visitors in each period."""
-
-    max: Annotated[Number, Field(gt=0.0)]
-    unit: Literal["servings", "impressions", "redemptions", "cost"] = "servings"
-    per_ms: Period | None = Field(default=None, alias="per")
-
-
 def everyone() -> When:
     """The condition of an offer that has none."""
     return When.model_validate({})
@@ -150,6 +93,11 @@ class Offer(Part):
     cost: Money = 0.0
     caps: Caps = Field(default_factory=Caps)
     budget: Budget | None = None
+    window: Window | None = None
+    product: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    discount: Discount | None = None
+    redemption: Redemption | None = None
+    stage: Stage = "live"
     priority: Priority = 0
 
 
@@ -185,6 +133,7 @@ class Campaign(Part):
     """One goal: where it shows, what success is, who is who, what to offer, and how to learn from it."""
 
     enabled: Annotated[bool, Field(strict=True)] = True
+    stage: Stage = "live"
     priority: Priority = 0
     placements: tuple[Name, ...]
     conversion: Conversion = Field(default_factory=Conversion)

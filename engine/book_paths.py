@@ -10,7 +10,7 @@ from typing import Any, Final
 from engine.findings import Findings, Loc, nearest, one_of, path_text
 
 _STEP = re.compile(r"(?:^|\.)([A-Za-z_][\w-]*)|\[(\d{1,4})\]|\[\"([^\"]+)\"\]")
-FIXED: Final = frozenset({"enabled", "priority", "placements", "conversion", "holdout", "experiments"})
+FIXED: Final = frozenset({"enabled", "stage", "priority", "placements", "conversion", "holdout", "experiments"})
 """Parts a variant may not change: they decide who is in the experiment, or what its success is."""
 _NAMED: Final = frozenset({"segments", "offers"})
 """Mappings whose keys are the author's: nothing new can be brought in by a path."""

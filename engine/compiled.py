@@ -15,7 +15,9 @@ from engine.geo import Fence
 from engine.schema import STAGES, offer_code
 from engine.score import Weights
 from engine.segments import CompiledSegment
+from engine.supply import IN_CART, IN_VIEW
 from engine.templates import Template
+from engine.terms import NEEDS_NOTHING, SERVINGS, CompiledBudget, Needs, Terms, terms_of
 
 DEFAULT_EPSILON: Final = 0.1
 
@@ -29,19 +31,18 @@ class Value:
     share: float
     basket: float
 
-    def amount(self, cart_value: float | None) -> float:
-        """For this cart; an empty or unpriced one counts as the book's `basket`."""
+    def amount(self, cart_value: float | None, margin: float | None = None) -> float:
+        """For this cart; an empty or unpriced one counts as `basket`. `margin` is the catalogue's, if known."""
         if self.kind == "fixed":
             return self.fixed
+        if margin is not None and self.kind == "margin":
+            return margin
         return self.share * (cart_value if cart_value is not None and cart_value > 0.0 else self.basket)
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledOffer:
-    """An offer ready to be judged. `key` is `campaign.offer`; caps are None where there are none.
-
-    `budgeted`: it has a budget, and is not served until budgets are enforced.
-    """
+    """An offer ready to be judged. `key` is `campaign.offer`; caps and terms are None where there are none."""
 
     name: str
     key: str
@@ -54,7 +55,12 @@ class CompiledOffer:
     cap_max: int | None
     cap_per_ms: int
     cool_down_ms: int
-    budgeted: bool
+    terms: Terms | None = None
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether it has a budget."""
+        return self.terms is not None and self.terms.budget is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class CompiledCampaign:
     experiments: tuple[CompiledExperiment, ...] = ()
     segment_priority: Mapping[str, int] = field(default_factory=dict)
     offer_by_name: Mapping[str, CompiledOffer] = field(default_factory=dict)
+    drafts: tuple[str, ...] = ()
 
     def variant(self, draw: Callable[[str], float]) -> tuple[CompiledCampaign, CompiledExperiment | None, str | None]:
         """The campaign this visitor gets, with the experiment and the variant, if any.
@@ -120,18 +127,29 @@ class CompiledBook:
     placements: frozenset[str]
     segment_keys: frozenset[str]
     lapsing_above: float
+    staged: Mapping[str, CompiledCampaign] = field(default_factory=dict)
+    """Campaigns that only a preview sees."""
+    staged_by_placement: Mapping[str, tuple[CompiledCampaign, ...]] = field(default_factory=dict)
+    """As `by_placement`, for a preview."""
+    needs: Needs = NEEDS_NOTHING
+
+    def campaign(self, name: str | None) -> CompiledCampaign | None:
+        """A campaign by name, staged or live."""
+        return self.campaigns.get(name or "") or self.staged.get(name or "")
 
 
 def build_campaigns(model: BookModel, data: Mapping[str, Any], version: str) -> CompiledBook:
     """Compile a typed book; `data` is what it was read from, which the variants of experiments change."""
     campaigns: dict[str, CompiledCampaign] = {}
+    staged: dict[str, CompiledCampaign] = {}
     for name, campaign in model.campaigns.items():
-        if campaign.enabled:
+        if campaign.enabled and campaign.stage != "draft":
             compiled = _campaign(name, campaign, data["campaigns"][name], model)
             experiments = tuple(_experiments(name, campaign, data["campaigns"][name], model))
-            campaigns[name] = replace(compiled, experiments=experiments)
+            into = campaigns if campaign.stage == "live" else staged
+            into[name] = replace(compiled, experiments=experiments)
     placements = {place for campaign in model.campaigns.values() for place in campaign.placements}
-    ranked = sorted(campaigns.values(), key=lambda campaign: (-campaign.priority, campaign.name))
+    ranked, both = _ranked(campaigns.values()), _ranked([*campaigns.values(), *staged.values()])
     return CompiledBook(
         version=version,
         currency=model.currency,
@@ -142,13 +160,40 @@ def build_campaigns(model: BookModel, data: Mapping[str, Any], version: str) -> 
         placements=frozenset(placements),
         segment_keys=frozenset(segment.key for c in campaigns.values() for segment in c.segments),
         lapsing_above=model.lapsing.churn_above,
+        staged=staged,
+        staged_by_placement={place: tuple(c for c in both if place in c.placements) for place in placements},
+        needs=_needs(both),
     )
+
+
+def _ranked(campaigns: Iterable[CompiledCampaign]) -> list[CompiledCampaign]:
+    return sorted(campaigns, key=lambda campaign: (-campaign.priority, campaign.name))
+
+
+def _needs(campaigns: Iterable[CompiledCampaign]) -> Needs:
+    budgets: dict[str, dict[str, CompiledBudget]] = {}
+    products: set[str] = set()
+    counted = False
+    for campaign in campaigns:
+        variants = [v for e in campaign.experiments for v in e.variants.values()]
+        for offer in (o for one in (campaign, *variants) for o in one.offers):
+            terms = offer.terms
+            if terms is None:
+                continue
+            if terms.product is not None and terms.product not in (IN_VIEW, IN_CART):
+                products.add(terms.product)
+            counted |= terms.counted != SERVINGS
+            if terms.budget is not None:
+                for place in campaign.placements:
+                    budgets.setdefault(place, {}).setdefault(offer.key, terms.budget)
+    return Needs({place: tuple(by.values()) for place, by in budgets.items()}, frozenset(products), counted)
 
 
 def _campaign(name: str, spec: Campaign, raw: Mapping[str, Any], book: BookModel) -> CompiledCampaign:
     default = spec.score.weights.get("default", DEFAULT_WEIGHTS)
     by_stage = {stage: spec.score.weights.get(stage, default) for stage in STAGES}
-    offers = tuple(_offer(name, offer_name, offer, book) for offer_name, offer in spec.offers.items())
+    written = {offer_name: offer for offer_name, offer in spec.offers.items() if offer.stage != "draft"}
+    offers = tuple(_offer(name, offer_name, offer, spec, book) for offer_name, offer in written.items())
     segments = tuple(_segments(name, spec, raw))
     return CompiledCampaign(
         name=name,
@@ -167,6 +212,7 @@ def _campaign(name: str, spec: Campaign, raw: Mapping[str, Any], book: BookModel
         tier1=spec.tier1,
         segment_priority={segment.name: segment.priority for segment in segments},
         offer_by_name={offer.name: offer for offer in offers},
+        drafts=tuple(offer_name for offer_name in spec.offers if offer_name not in written),
     )
 
 
@@ -185,7 +231,7 @@ def _segments(campaign: str, spec: Campaign, raw: Mapping[str, Any]) -> Iterable
         yield CompiledSegment(name, f"{campaign}.{name}", condition, segment.hold_ms, segment.priority, refers)
 
 
-def _offer(campaign: str, name: str, spec: Offer, book: BookModel) -> CompiledOffer:
+def _offer(campaign: str, name: str, spec: Offer, of: Campaign, book: BookModel) -> CompiledOffer:
     cap = spec.caps.per_profile
     return CompiledOffer(
         name=name,
@@ -199,7 +245,7 @@ def _offer(campaign: str, name: str, spec: Offer, book: BookModel) -> CompiledOf
         cap_max=cap.max if cap else None,
         cap_per_ms=cap.per_ms if cap else 0,
         cool_down_ms=spec.caps.cool_down_ms,
-        budgeted=spec.budget is not None,
+        terms=terms_of(f"{campaign}.{name}", spec, of, book),
     )
 
 

@@ -11,9 +11,11 @@ from engine.score import Score, Weights
 # Reasons for an item that is shown.
 BEST, DRAWN, TIER1 = "BEST", "DRAWN", "TIER1"
 # Reasons for an offer that is not, or for Tier 1's plain order.
-CHOSEN, NOT_DRAWN, SLOTS_FULL, CONDITION, CAP, COOL_DOWN, BUDGET, ALREADY_SHOWN = (
-    "CHOSEN", "NOT_DRAWN", "SLOTS_FULL", "CONDITION", "CAP", "COOL_DOWN", "BUDGET", "ALREADY_SHOWN",
+CHOSEN, NOT_DRAWN, SLOTS_FULL, CONDITION, CAP, COOL_DOWN, BUDGET, ALREADY_SHOWN, WINDOW, STOCK = (
+    "CHOSEN", "NOT_DRAWN", "SLOTS_FULL", "CONDITION", "CAP", "COOL_DOWN", "BUDGET", "ALREADY_SHOWN", "WINDOW", "STOCK",
 )  # fmt: skip
+FORCED = "FORCED"
+"""Shown because quality assurance asked for it."""
 HOLDOUT, CONSENT, BOT, DEGRADED, NOT_RECORDED, NO_OFFERS, APPRENTICE = (
     "HOLDOUT", "CONSENT", "BOT", "DEGRADED", "NOT_RECORDED", "NO_OFFERS", "APPRENTICE",
 )  # fmt: skip
@@ -31,6 +33,15 @@ class Item:
     score: float | None
     propensity: float
     reason: str
+    redeem_by_ms: int | None = None
+    """Until when it can be redeemed; None where it carries no token."""
+    discount: float | None = None
+    """What a personal discount takes off."""
+
+    def to_list(self) -> list[Any]:
+        """The journal's form; what most items do not have is left out."""
+        row = [self.id, self.kind, self.content, self.score, self.propensity, self.reason]
+        return row if self.redeem_by_ms is None and self.discount is None else [*row, self.redeem_by_ms, self.discount]
 
 
 @dataclass(slots=True)
@@ -92,7 +103,7 @@ class Decision:
         s = self.score
         return [
             self.campaign,
-            [[i.id, i.kind, i.content, i.score, i.propensity, i.reason] for i in self.items],
+            [i.to_list() for i in self.items],
             [[slot.candidates, slot.propensities, slot.drawn] for slot in self.slots],
             self.segments, self.layout, self.media,
             None if s is None else [s.value, s.recency, s.depth, s.conversion, list(s.weights), s.stage],

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+from engine.catalogue import NAMES
 from engine.findings import Findings, Loc, nearest, one_of
 
 ROOTS: Final[dict[str, frozenset[str] | None]] = {
@@ -20,6 +21,8 @@ ROOTS: Final[dict[str, frozenset[str] | None]] = {
     "profile": None,
     "offer": frozenset({"id", "cost"}),
     "context": frozenset({"device", "os", "browser", "country", "city"}),
+    "catalogue": frozenset(NAMES),
+    "discount": frozenset({"amount", "percent", "price"}),
 }
 """What a template may name; of `profile` any trait."""
 MAX_TEXT: Final = 500
@@ -130,6 +133,21 @@ def _suits(verb: str, form: re.Match[str]) -> bool:
     if verb == "round" and given:
         return form[4] is not None and form[4].isdigit() and int(form[4]) <= 6
     return given == (verb == "default")
+
+
+def roots_named(content: Any) -> frozenset[str]:
+    """The roots that expressions in some content name.
+
+    >>> sorted(roots_named({"t": "{{ cart.value | money }} for {{profile.name}}", "l": ["{{ cart.items }}"]}))
+    ['cart', 'profile']
+    """
+    if isinstance(content, dict):
+        return frozenset().union(*(roots_named(value) for value in content.values()))
+    if isinstance(content, list):
+        return frozenset().union(*(roots_named(value) for value in content))
+    if not isinstance(content, str):
+        return frozenset()
+    return frozenset(expression.strip().partition(".")[0] for expression in _BRACES.findall(content))
 
 
 def _any_braces(content: Any) -> bool:
