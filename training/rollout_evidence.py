@@ -67,11 +67,12 @@ def contributions(seen: NDArray[np.void], slow_above: Sequence[float] | None) ->
     out[rows, USERS + arm] = 1
     out[rows, CONVERTED + arm] = label
     out[rows, ENGAGED + arm] = seen["engaged"]
-    out[rows, ERRORS + arm] = seen["degraded"].astype(bool) | ~known[rows, arm]
+    out[rows, ERRORS + arm] = seen["degraded"].astype(bool) | (~known[rows, arm] & known[rows, 1 - arm])
     if slow_above is not None:
         for q, limit in enumerate(slow_above):
             out[rows, SLOW + 2 * q + arm] = (seen["took"] > limit) & (seen["timed"] == 1)
-    out[:, FAULTS] = known[:, 0] & ~known[:, 1]
+    # In its own arm a missing score may be the deadline's fault: there it is an error, to be compared between arms.
+    out[:, FAULTS] = known[:, 0] & ~known[:, 1] & (arm == 0)
     pair = np.flatnonzero((seen["paired"] == 1) & known.all(axis=1))
     y, both = label[pair], p[pair]
     held = np.clip(both, CLIP, 1 - CLIP)
@@ -106,11 +107,8 @@ class Readings:
     n_users: Floats
 
     def standing(self, elapsed_s: float, missing: str | None, needs: tuple[bool, bool]) -> Standing:
-        """The one look of scalar readings, as the verdict takes it; `needs` = (log-loss, conversion) for promotion.
-
-        The log-loss bound is given relative to what is allowed, so that its limit is 0.
-        """
-        upper = float(self.worse_upper - self.allowed) if needs[0] else -math.inf
+        """The one look of scalar readings, as the verdict takes it; `needs` = (log-loss, conversion) for promotion."""
+        upper = float(self.worse_upper) if needs[0] else -math.inf
         return Standing(
             elapsed_s, float(self.srm), missing, {name: float(value) for name, value in self.guards.items()},
             float(self.not_worse) if needs[1] else math.inf, upper if math.isfinite(upper) or not needs[0] else None,
@@ -182,16 +180,17 @@ def _calibration(pooled: Floats) -> Floats:
     """
     half = N_TILTS // 2
     mine, theirs = pooled[..., TILTS : TILTS + N_TILTS], pooled[..., TILTS + N_TILTS :]
-    log_e = logsumexp(mine) - math.log(N_TILTS)
-    low = logsumexp(mine[..., :half]) > logsumexp(mine[..., half:])
-    before = np.where(low, logsumexp(theirs[..., :half]), logsumexp(theirs[..., half:]))
+    up, down = logsumexp(mine[..., :half]), logsumexp(mine[..., half:])
+    log_e = np.logaddexp(up, down) - math.log(N_TILTS)
+    before = np.where(up > down, logsumexp(theirs[..., :half]), logsumexp(theirs[..., half:]))
     return np.asarray(log_e - np.maximum(before - math.log(N_TILTS), 0.0))
 
 
 def logsumexp(logs: Floats) -> Floats:
     """ln Σ e^x over the last axis; scipy's does more than is needed here, and takes five times as long."""
-    top = logs.max(axis=-1)
-    return np.asarray(top + np.log(np.exp(logs - top[..., None]).sum(axis=-1)))
+    columns = np.ascontiguousarray(np.moveaxis(logs, -1, 0))
+    top = columns.max(axis=0)
+    return np.asarray(top + np.log(np.exp(columns - top).sum(axis=0)))
 
 
 def guard_limit(plan: Plan, *, scored: bool = True) -> float:

@@ -85,7 +85,7 @@ class Plan:
 
     def place_of(self, share: float) -> int | None:
         """Which stage has this share."""
-        return next((i for i, stage in enumerate(self.stages) if abs(stage.share - share) < 1e-9), None)
+        return next((i for i, stage in enumerate(self.stages) if abs(stage.share - share) < 1e-6), None)
 
     def for_book(self, share: float) -> Plan:
         """The same for a campaign book, from `share` on: no shadow, since it was tried in a dry run instead.

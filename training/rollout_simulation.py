@@ -40,7 +40,7 @@ from training.rollout_plan import DAY_S, Plan
 N_LEVELS, N_NOISES = 24, 7
 SPREAD: Final = 1.0
 """Standard deviation of the users' log-odds."""
-CHUNK: Final = 5000
+CHUNK: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)

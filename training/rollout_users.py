@@ -9,12 +9,13 @@ from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.evidence import ratio_interval
+from training.example import Example, Trial
 from training.rollout_evidence import (
     CONVERTED,
     ENGAGED,
@@ -41,34 +42,12 @@ N_TIMES: Final = 2000
 FEWEST_TIMES: Final = 200
 
 
-class Outcome(Protocol):
-    """What a rollout reads of an example of `training.example`."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def revision(self) -> int: ...
-    @property
-    def track(self) -> str: ...
-    @property
-    def label(self) -> float: ...
-    @property
-    def engaged(self) -> bool: ...
-    @property
-    def matured(self) -> bool: ...
-    @property
-    def degraded(self) -> bool: ...
-    @property
-    def took_us(self) -> int | None: ...
-    @property
-    def trial(self) -> Any: ...
-
-
 class Users:
     """One observation a user: the first decision that matured in shadow, and the first in a canary.
 
     In a canary a user of the shadow counts for the arms and not again for the scores. Whoever is seen in both arms of
-    one stage leaves the analysis. A later revision of an observed decision (a refund, a late order) corrects it.
+    one stage leaves the analysis, and so does a decision that is withdrawn. A later revision of an observed decision (a
+    refund, a late order) corrects it.
     """
 
     def __init__(self, rollout_id: str, plan: Plan) -> None:
@@ -84,38 +63,39 @@ class Users:
     def __len__(self) -> int:
         return self._n
 
-    def observe(self, outcomes: Iterable[Outcome]) -> int:
+    def observe(self, examples: Iterable[Example]) -> int:
         """Take in what has become of decisions, in any order and any number of times; how many changed something."""
         new: list[int] = []
         n_changed = 0
-        for outcome in outcomes:
-            trial = outcome.trial
-            if trial is None or trial[0] != self.rollout_id or not outcome.matured:
+        for example in examples:
+            trial = example.trial
+            if trial is None or trial[0] != self.rollout_id or not (example.matured or example.withdrawn):
                 continue
             share = 0.0 if trial[1] == "shadow" else float(str(trial[1]).partition("-")[2])
             place = self._plan.place_of(share)
             if place is None:
                 continue
-            n_changed += self._take(outcome, place, new)
+            n_changed += self._take(example, trial, place, new)
         self._add(new)
         return n_changed
 
-    def _take(self, outcome: Outcome, place: int, new: list[int]) -> bool:
-        user, key = _hash(outcome.track), _hash(outcome.key)
-        arm = int(outcome.trial[2] == "challenger")
+    def _take(self, example: Example, trial: Trial, place: int, new: list[int]) -> bool:
+        user, key = _hash(example.track), _hash(example.key)
+        arm = int(trial[2] == "challenger")
         canary = place >= self._plan.shadows
         at = self._index.get(2 * user + canary)
         if at is None:
-            if self._n >= MAX_USERS:
+            if self._n >= MAX_USERS or example.withdrawn:
                 return False
-            new.append(self._append(outcome, user, key, place, arm))
+            new.append(self._append(example, trial, user, key, place, arm))
             return True
         row = self._seen[at]
         if row["key"] == key:
-            if outcome.revision <= row["revision"]:
+            if example.revision <= row["revision"]:
                 return False
             self._add(new)
-            self._change(at, revision=outcome.revision, label=int(outcome.label), engaged=int(outcome.engaged))
+            gone = int(row["gone"] or example.withdrawn)
+            self._change(at, revision=example.revision, label=example.label, engaged=int(example.engaged), gone=gone)
             return True
         if row["stage"] == place and row["arm"] != arm and not row["gone"]:
             self._add(new)
@@ -124,17 +104,17 @@ class Users:
             return True
         return False
 
-    def _append(self, outcome: Outcome, user: int, key: int, place: int, arm: int) -> int:
+    def _append(self, example: Example, trial: Trial, user: int, key: int, place: int, arm: int) -> int:
         canary = place >= self._plan.shadows
-        took = math.nan if outcome.took_us is None else float(outcome.took_us)
+        took = float(example.took_us) or math.nan
         self._freeze(canary, arm, took)
         if self._n == len(self._seen):
             self._seen = np.concatenate((self._seen, np.zeros(max(256, self._n), SEEN)))
-        scores = [math.nan if p is None else float(p) for p in outcome.trial[3:5]]
+        scores = [math.nan if p is None else float(p) for p in trial[3:5]]
         paired = not canary or 2 * user not in self._index
         timed = canary and self.slow_above is not None and math.isfinite(took)
         self._seen[self._n] = (
-            user, key, outcome.revision, place, arm, int(outcome.label), int(outcome.engaged), int(outcome.degraded),
+            user, key, example.revision, place, arm, example.label, int(example.engaged), int(example.degraded),
             int(paired), int(timed), 0, tuple(scores), took,
         )  # fmt: skip
         self._index[2 * user + canary] = self._n
