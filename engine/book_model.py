@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from engine.book_values import Duration, Money, Name, Period, Priority, Share, Worth
-from engine.condition_model import Group, Number, Part, When
+from engine.condition_model import Group, Part, When
 from engine.geofence_model import Geofence
 from engine.offer_model import Budget, Caps, Discount, Redemption, Stage, Window
 

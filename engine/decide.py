@@ -22,6 +22,7 @@ from engine.decision import (
     CONSENT,
     DEGRADED,
     DRAWN,
+    FORCED,
     HOLDOUT,
     NO_OFFERS,
     NOT_DRAWN,
@@ -32,6 +33,7 @@ from engine.decision import (
     Slot,
 )
 from engine.eligibility import eligible_offers
+from engine.forcing import force_campaign, force_offer, force_segments, forced_in, leave_no_trace
 from engine.inputs import Inputs
 from engine.policy import NONE, Candidate, Dice, draw, propensities
 from engine.score import Score
@@ -47,6 +49,8 @@ class Choice(NamedTuple):
     offers: dict[str, CompiledOffer]
     candidates: list[Candidate]
     steps: dict[str, Step]
+    sure: bool
+    """Whether the first offer is shown whatever it is worth."""
 
 
 _SLOW: Final = frozenset({"slow-2g", "2g", "3g"})
@@ -81,23 +85,32 @@ def _decided(inputs: Inputs, world: World, now_ms: int, rng: Dice, rung: str, wh
     decision = Decision(model=world.model_version, arm=world.arm, rung=rung, reason=None if rung == "model" else why)
     decision.layout, decision.media = treatment(inputs.context)
     plain = _plain_reason(inputs, rung)
-    if plain is None and not world.book.by_placement.get(inputs.request.placement):
+    forced, book = forced_in(inputs), world.book
+    listed = (book.by_placement if forced is None else book.staged_by_placement).get(inputs.request.placement)
+    if plain is None and not listed:
         plain = NO_OFFERS
-    if plain is not None:
-        return _tier1_only(decision, inputs, world, plain, rung, why)
+    if plain is not None or not listed:
+        return _tier1_only(decision, inputs, world, plain or NO_OFFERS, rung, why)
     reading = read_visitor(inputs, world, rung, why)
     decision.rung, decision.reason = reading.rung, reading.reason
     decision.conversion, decision.churn = reading.conversion, reading.churn
-    campaign, found = _campaign(inputs, world, reading)
+    if forced is not None:
+        listed = force_campaign(listed, forced)
+    campaign, found = _campaign(inputs, listed, reading)
     decision.score = found
     decision.campaign = campaign.name
-    campaign = _assign(decision, campaign, inputs, now_ms)
+    if forced is None:
+        campaign = _assign(decision, campaign, inputs, now_ms)
     if decision.variants:
         found = decision.score = stage_and_score(reading, inputs, campaign)
     decision.memberships, decision.segments = update_segments(
         reading, campaign, found, known_segments(world.book, inputs.memberships), now_ms
     )
+    if forced is not None:
+        force_segments(decision, reading, forced)
     passed, decision.verdicts = eligible_offers(campaign, reading.facts, inputs, now_ms)
+    if forced is not None:
+        passed, decision.verdicts = force_offer(campaign, forced, passed, decision.verdicts)
     candidates, steps = weigh(decision, passed, inputs, world, reading)
     if decision.holdout:
         decision.plain = HOLDOUT
@@ -105,7 +118,10 @@ def _decided(inputs: Inputs, world: World, now_ms: int, rng: Dice, rung: str, wh
             verdict.reason = HOLDOUT if verdict.reason == NOT_DRAWN else verdict.reason
         decision.items = _base_items(inputs)
         return decision
-    _fill_slots(decision, campaign, Choice({o.name: o for o in passed}, candidates, steps), inputs, now_ms, rng)
+    sure = forced is not None and forced.offer is not None
+    _fill_slots(decision, campaign, Choice({o.name: o for o in passed}, candidates, steps, sure), inputs, now_ms, rng)
+    if forced is not None:
+        leave_no_trace(decision)
     return decision
 
 
@@ -138,10 +154,9 @@ def _tier1_only(decision: Decision, inputs: Inputs, world: World, plain: str, ru
     return decision
 
 
-def _campaign(inputs: Inputs, world: World, reading: Reading) -> tuple[CompiledCampaign, Score]:
+def _campaign(inputs: Inputs, listed: tuple[CompiledCampaign, ...], reading: Reading) -> tuple[CompiledCampaign, Score]:
     # Of equal priority, the campaign in which this visitor scores highest: the score ranks who is targeted by what.
     wanted = inputs.request.campaign
-    listed = world.book.by_placement.get(inputs.request.placement, ())
     if wanted is not None:
         listed = tuple(c for c in listed if c.name == wanted) or listed
     top = [c for c in listed if c.priority == listed[0].priority]
@@ -176,13 +191,16 @@ def _fill_slots(
     chosen: list[Item] = []
     offers, candidates = choice.offers, choice.candidates
     while len(chosen) < room and len(candidates) > 1:
-        shares = propensities(campaign.policy, candidates, campaign.epsilon)
+        if choice.sure:
+            shares = [float(i == 1) for i in range(len(candidates))]
+        else:
+            shares = propensities(campaign.policy, candidates, campaign.epsilon)
         index = draw(shares, rng)
         decision.slots.append(Slot([c.offer for c in candidates], shares, candidates[index].offer))
         if candidates[index].offer == NONE:
             break
         drawn = candidates.pop(index)
-        reason = BEST if shares[index] == max(shares) else DRAWN
+        reason = FORCED if choice.sure else BEST if shares[index] == max(shares) else DRAWN
         chosen.append(_item(offers[drawn.offer], choice, drawn.worth, shares[index], reason, inputs, now_ms))
     _name_reasons(decision, chosen, room)
     if mode == "apprentice":

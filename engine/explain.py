@@ -5,22 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from engine.assess import read_visitor, stage_and_score, update_segments
-from engine.compiled import CompiledCampaign
-from engine.decision import Decision, Verdict
+from engine.decision import Decision
+from engine.explain_offers import TEXTS, explain_offers, explain_others
 from engine.inputs import Inputs
 from engine.world import CHALLENGER, World
 
-TEXTS: Final[dict[str, str]] = {
-    "CHOSEN": "shown",
-    "NOT_DRAWN": "eligible, but the policy drew another",
-    "SLOTS_FULL": "eligible, but there was no room for an offer",
-    "CONDITION": "its condition does not hold",
-    "CAP": "shown to this visitor as often as its cap allows",
-    "COOL_DOWN": "shown to this visitor too recently",
-    "BUDGET": "it has a budget, and budgets are not served by this version",
-    "ALREADY_SHOWN": "already on this page view",
-    "HOLDOUT": "the visitor is in the holdout and is never shown offers",
-    "NOT_RECORDED": "it is capped, and this answer could not be recorded",
+PLAIN_TEXTS: Final[dict[str, str]] = {
+    **TEXTS,
     "CONSENT": "the visitor has not consented to personalisation: Tier 1's order",
     "BOT": "a bot: Tier 1's order, and it counts nowhere",
     "DEGRADED": "answered without the profile: Tier 1's order",
@@ -42,7 +33,7 @@ def explain(inputs: Inputs, world: World, decision: Decision, now_ms: int) -> di
         told["trial"] = dict(zip(TRIAL, decision.trial, strict=True))
     if decision.arm == CHALLENGER and world.side is not None:
         world = world.side
-    campaign = world.book.campaigns.get(decision.campaign or "")
+    campaign = world.book.campaign(decision.campaign)
     if campaign is None or decision.plain in ("CONSENT", "BOT", "DEGRADED"):
         return told
     if decision.variants:
@@ -70,7 +61,8 @@ def explain(inputs: Inputs, world: World, decision: Decision, now_ms: int) -> di
         }
         for s in campaign.segments
     ]
-    told["offers"] = [_offer(campaign, verdict, reading.facts) for verdict in decision.verdicts]
+    told["offers"] = explain_offers(campaign, decision, reading.facts)
+    told["other_campaigns"] = explain_others(world.book, decision, inputs.request.placement)
     told["draws"] = [
         {"drawn": slot.drawn or None, "propensities": dict(zip(slot.candidates, slot.propensities, strict=True))}
         for slot in decision.slots
@@ -78,23 +70,9 @@ def explain(inputs: Inputs, world: World, decision: Decision, now_ms: int) -> di
     return told
 
 
-def _offer(campaign: CompiledCampaign, verdict: Verdict, facts: dict[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "offer": verdict.offer, "reason": verdict.reason, "text": TEXTS[verdict.reason],
-        "p": verdict.p, "uplift": verdict.uplift, "worth": verdict.worth,
-    }  # fmt: skip
-    offer = next((o for o in campaign.offers if o.name == verdict.offer), None)
-    if verdict.reason == "CONDITION" and offer is not None:
-        failed = offer.condition.first_failed(facts)
-        if failed is not None:
-            told["failed"] = failed.to_dict()
-            told["text"] = f"{told['text']}: {failed.text()}"
-    return told
-
-
 def _summary(decision: Decision) -> str:
     if decision.plain is not None:
-        return TEXTS[decision.plain]
+        return PLAIN_TEXTS[decision.plain]
     shown = [item.id for item in decision.items if item.kind == "offer"]
     if shown:
         return "shown: " + ", ".join(shown)
