@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from actors.begun import Begun
 from engine.errors import Unavailable
 from engine.ids import partition_of
 
@@ -34,6 +35,14 @@ class Asks(Protocol):
 
         Raises:
             ShardUnavailable, DeadlineExceeded: as their names say.
+        """
+        ...
+
+    def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> Begun | None:
+        """Send at once to where the track is believed to be, for a caller that keeps the time itself.
+
+        The answer is raw, and may be "moved", "not mine" or "recovering": then, as where nothing could be sent and
+        this is None, `ask` is the patient way.
         """
         ...
 
@@ -121,6 +130,9 @@ class LocalRouter:
 
     async def ask(self, track_id: str, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply:
         return await follow(self, self.hints, self.n_partitions, track_id, op, payload, timeout_s)
+
+    def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> Begun | None:  # noqa: ARG002 (no streams here)
+        return None
 
     async def ask_partition(self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply:
         shard = self.shards[partition % len(self.shards)]

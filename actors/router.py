@@ -11,9 +11,11 @@ from weakref import WeakSet
 import orjson
 
 from actors.asking import Asks, DeadlineExceeded, Hints, LocalRouter, Reply, ShardUnavailable, follow
+from actors.begun import Begun
 from actors.stores import Table, TableState
 from actors.stream_client import DEADLINE_EXCEEDED, NOT_CONNECTED, OVERLOADED, StreamClient
 from engine.errors import KairosError, Unavailable
+from engine.ids import partition_of
 
 __all__ = ["Asks", "DeadlineExceeded", "LocalRouter", "Router", "ShardUnavailable"]
 
@@ -27,6 +29,8 @@ class Stream(Protocol):
     """What the router needs of a `StreamClient`."""
 
     async def request(self, payload: bytes, timeout_s: float) -> bytes: ...
+
+    def begin(self, payload: bytes) -> Begun | None: ...
 
     def retire(self) -> None: ...
 
@@ -65,6 +69,15 @@ class Router:
         state = self._state or await self._first_state(give_up_s)
         left_s = give_up_s - loop.time()
         return await follow(self, self.hints, state.n_partitions, track_id, op, payload, left_s)
+
+    def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> Begun | None:
+        """See `Asks.begin`."""
+        state = self._state
+        if state is None:
+            return None
+        partition = partition_of(self.hints.at(track_id), state.n_partitions)
+        stream = self._streams.get(state.addresses.get(state.owners[partition], ""))
+        return None if stream is None else stream.begin(orjson.dumps([op, payload, partition]))
 
     async def ask_partition(self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply:
         """See `Asks.ask_partition`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from actors.hosting import HostOptions, ShardHost
+from actors.hosting import HostOptions, ShardHost, spare_the_collector
 from actors.stores import Stores
 from actors.valkey import valkey_stores
 from engine.errors import KairosError, Unavailable
@@ -107,15 +106,6 @@ class ShardActor:
     def stop(self) -> None:
         """Save and stop listening; the process stays until it is killed."""
         self._host.stop()
-
-
-def spare_the_collector() -> None:
-    """Let a process that holds many long-lived objects collect its young ones only.
-
-    Profiles hold no cycles. A full collection over 100,000 of them would stop the shard for a good part of a second.
-    """
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100_000)
 
 
 class RayRuntime:

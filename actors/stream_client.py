@@ -8,6 +8,7 @@ import secrets
 from contextlib import suppress
 from typing import cast
 
+from actors.begun import Begun
 from actors.frames import (
     MAX_FRAME_BYTES,
     NONCE_BYTES,
@@ -110,6 +111,25 @@ class StreamClient:
             raise TooLarge("frame_too_large", "the answer is over-long")
         return reply
 
+    def begin(self, payload: bytes) -> Begun | None:
+        """Send now, if there is a connection with room for it; else nothing is sent and None returned.
+
+        The caller keeps the time. `answer` raises Unavailable `connection_lost` as `request` does.
+        """
+        connection = self._connection
+        if (
+            connection is None
+            or self._retired
+            or len(payload) > self.max_frame_bytes
+            or len(self._in_flight) >= self.max_in_flight
+            or connection.queued_bytes() > self.max_queued_bytes
+        ):
+            return None
+        self._last_correlation = correlation = self._last_correlation + 1
+        self._in_flight[correlation] = connection.loop.create_future()
+        connection.writer.send(correlation, payload)
+        return Begun(self._in_flight, correlation)
+
     def _expire(self, answer: asyncio.Future[bytes]) -> None:
         if not answer.done():
             answer.set_exception(Unavailable(DEADLINE_EXCEEDED, f"{self.address} did not answer in time"))
@@ -169,9 +189,11 @@ class StreamClient:
     def received(self, frames: list[tuple[int, bytes]]) -> None:
         """Answers, in any order; what nobody waits for any more is dropped."""
         for correlation, payload in frames:
-            answer = self._in_flight.get(correlation)
+            answer = self._in_flight.pop(correlation, None)
             if answer is not None and not answer.done():
                 answer.set_result(payload)
+        if self._retired and self._connection is not None:
+            self._close_if_retired(self._connection)
 
     def lost(self, connection: _Connection) -> None:
         """The connection is gone: whether the requests in flight had their effect is not known."""
@@ -183,6 +205,7 @@ class StreamClient:
         for answer in self._in_flight.values():
             if not answer.done():
                 answer.set_exception(Unavailable(CONNECTION_LOST, f"the stream to {self.address} was lost"))
+        self._in_flight.clear()
 
     def retire(self) -> None:
         """Take no new requests; close when the last answer is in."""
@@ -216,7 +239,7 @@ class _Connection(asyncio.Protocol):
     writer: FrameWriter
 
     def __init__(self, client: StreamClient, loop: asyncio.AbstractEventLoop) -> None:
-        self._client, self._loop = client, loop
+        self._client, self.loop = client, loop
         self._reader = FrameReader(len(VERSION) + NONCE_BYTES)
         self._nonces = (b"", secrets.token_bytes(NONCE_BYTES))
         self._let_in = self.made = False
@@ -227,7 +250,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes, but do what they do.
         transport = cast(asyncio.Transport, transport)
-        self.transport, self.writer, self.made = transport, FrameWriter(self._loop, transport), True
+        self.transport, self.writer, self.made = transport, FrameWriter(self.loop, transport), True
         tune(transport)
 
     def data_received(self, data: bytes) -> None:

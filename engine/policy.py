@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from engine.thompson import winning
+
 NONE: Final = ""
 """The candidate that shows no offer; always eligible, worth exactly 0."""
 
@@ -51,50 +53,20 @@ def epsilon_greedy(candidates: Sequence[Candidate], epsilon: float) -> list[floa
 
 
 def thompson(candidates: Sequence[Candidate]) -> list[float]:
-    """The probability of each being worth most under independent normal beliefs.
+    """The probability of each being worth most under independent normal beliefs; they sum to 1.
 
-    P(i) = ∫ φᵢ(x) ∏_{j≠i} Φⱼ(x) dx by Simpson's rule over ±6 deviations, normalised to sum to 1; candidates
-    without deviation are points. Source: Thompson (1933); Russo et al., "A tutorial on Thompson sampling"
-    (2018). The draw uses these probabilities, so what is logged is what was done.
+    Candidates without deviation are points. The draw uses these probabilities, so what is logged is what was done.
     """
-    points = [c for c in candidates if c.deviation <= 0.0]
-    floor = max((c.worth for c in points), default=-math.inf)
-    shares = [_win(candidates, i, floor) for i in range(len(candidates))]
+    floor = max((c.worth for c in candidates if c.deviation <= 0.0), default=-math.inf)
+    won = iter(winning([(c.worth, c.deviation) for c in candidates if c.deviation > 0.0], floor))
+    shares = [next(won) if c.deviation > 0.0 else 0.0 for c in candidates]
     # Of the points only the best can win; equals share.
-    left = max(0.0, 1.0 - sum(s for s, c in zip(shares, candidates, strict=True) if c.deviation > 0.0))
+    left = max(0.0, 1.0 - sum(shares))
     best = [i for i, c in enumerate(candidates) if c.deviation <= 0.0 and c.worth == floor]
     for i in best:
         shares[i] = left / len(best)
     total = sum(shares)
     return [s / total for s in shares]
-
-
-_PANELS: Final = 24
-_SIMPSON: Final = (1.0, *(4.0 if k % 2 else 2.0 for k in range(1, _PANELS)), 1.0)
-_ROOT2: Final = math.sqrt(2.0)
-_ROOT_2PI: Final = math.sqrt(2.0 * math.pi)
-
-
-def _win(candidates: Sequence[Candidate], index: int, floor: float) -> float:
-    one = candidates[index]
-    if one.deviation <= 0.0:
-        return 0.0
-    low = max(floor, one.worth - 6.0 * one.deviation)
-    high = one.worth + 6.0 * one.deviation
-    if high <= low:
-        return 0.0
-    rivals = [(c.worth, c.deviation * _ROOT2) for i, c in enumerate(candidates) if i != index and c.deviation > 0.0]
-    step = (high - low) / _PANELS
-    exp, erfc, mean, precision = math.exp, math.erfc, one.worth, -0.5 / one.deviation**2
-    halves = 0.5 ** len(rivals)
-    total, x = 0.0, low
-    for weight in _SIMPSON:
-        density = weight * exp(precision * (x - mean) ** 2)
-        for rival, spread in rivals:
-            density *= erfc((rival - x) / spread)
-        total += density
-        x += step
-    return halves * total * step / 3.0 / (one.deviation * _ROOT_2PI)
 
 
 def propensities(kind: str, candidates: Sequence[Candidate], epsilon: float) -> list[float]:

@@ -61,14 +61,28 @@ async def read_body(receive: Receive, headers: HeaderMap, limit: int, timeout_s:
         ClientGone: the client hung up.
     """
     encoding = headers.get(b"content-encoding")
+    # `asyncio.timeout` asks for the running loop several times, and each time costs a system call.
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task(loop)
+    assert task is not None
+    struck: list[bool] = []
+    timer = loop.call_later(timeout_s, _strike, task, struck)
     try:
-        async with asyncio.timeout(timeout_s):
-            body = await _receive_all(receive, limit + (limit >> 6) + 1024 if encoding else limit)
-    except TimeoutError:
+        body = await _receive_all(receive, limit + (limit >> 6) + 1024 if encoding else limit)
+    except asyncio.CancelledError:
+        if not struck or task.uncancel() > 0:
+            raise
         raise TooSlow("body_timeout", f"the body did not arrive within {timeout_s:g} s") from None
+    finally:
+        timer.cancel()
     if body is None:
         raise _too_large(limit)
     return body if encoding is None else _unpack(body, encoding.strip().lower(), limit)
+
+
+def _strike(task: asyncio.Task[object], struck: list[bool]) -> None:
+    struck.append(True)
+    task.cancel()
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -18,6 +18,7 @@ from ray._private.parameter import RayParams
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
+from actors.hosting import spare_the_collector
 from serving.ingress import Ingress, IngressOptions
 
 APP: Final = "kairos"
@@ -38,6 +39,7 @@ class IngressReplica:
             keep_to_loopback()
 
     def __serve_build_asgi_app__(self) -> Ingress:
+        spare_the_collector()
         return Ingress(self._options)
 
 

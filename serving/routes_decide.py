@@ -7,6 +7,9 @@ import logging
 from time import perf_counter
 from typing import Any, Final
 
+import orjson
+
+from actors.begun import Begun
 from engine.errors import KairosError, Unavailable
 from engine.ids import DecisionId, profile_id
 from serving.bodies import check_media, read_object
@@ -49,7 +52,7 @@ class Deciding:
         payload = self._payload(request, call)
         left_s = request.deadline_ms / 1000 - (perf_counter() - call.started)
         asked = perf_counter()
-        answer, reason = await self._ask(request.track, payload, left_s)
+        answer, reason = await self._ask(request, payload, left_s)
         shard_s = perf_counter() - asked
         reply = self._reply(answer, reason, request)
         ingress_ms = (perf_counter() - call.started - shard_s) * 1000
@@ -91,8 +94,43 @@ class Deciding:
             "received_ms": call.received_ms,
         }
 
-    async def _ask(self, track: str, payload: dict[str, Any], left_s: float) -> tuple[Answer | None, str]:
-        """The shard's answer, or None with the reason for its absence."""
+    async def _ask(self, request: DecideRequest, payload: dict[str, Any], left_s: float) -> tuple[Answer | None, str]:
+        """The shard's answer, or None with the reason for its absence.
+
+        Nearly always the shard is known and connected: one frame out, one in, and a timer. Else `_ask_patiently`.
+        """
+        begun = self._room.asks.begin(request.track, "decide", payload)
+        if begun is None:
+            return await self._ask_patiently(request.track, payload, left_s)
+        loop = begun.answer.get_loop()
+        give_up_s = loop.time() + left_s
+        timer = loop.call_at(give_up_s, begun.strike)
+        try:
+            raw = await begun.answer
+        except asyncio.CancelledError:
+            begun.strike()
+            self._await_late(begun)
+            raise
+        except Unavailable as error:
+            if request.request_id is None:
+                # It may have been decided, and without an id it cannot be asked for again.
+                return None, _reason(error.code)
+            raw = b'{"not_mine":true}'
+        finally:
+            timer.cancel()
+        if begun.late is not None:
+            self._await_late(begun)
+            return None, "DEADLINE"
+        answer = orjson.loads(raw) if raw else {}
+        if "decision" in answer or "error" in answer:
+            return answer, ""
+        code = (answer.get("unavailable") or {}).get("code", "recovering")
+        if code != "recovering":
+            return answer, ""
+        return await self._ask_patiently(request.track, payload, give_up_s - loop.time())
+
+    async def _ask_patiently(self, track: str, payload: dict[str, Any], left_s: float) -> tuple[Answer | None, str]:
+        """Ask until there is an answer or the time is up, whatever moves, recovers or reconnects meanwhile."""
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._room.asks.ask(track, "decide", payload, timeout_s=left_s + self._grace_s))
         struck: asyncio.Future[None] = loop.create_future()
@@ -121,6 +159,24 @@ class Deciding:
         except Exception:
             log.exception("asking for a decision failed")
             return None, SHARD_UNAVAILABLE
+
+    def _await_late(self, begun: Begun) -> None:
+        late = begun.late or begun.answer
+        if len(self._late) >= MAX_LATE:
+            begun.forget()
+            return
+
+        async def reply() -> Answer:
+            try:
+                raw = await asyncio.wait_for(late, self._grace_s)
+            except TimeoutError:
+                return {}
+            finally:
+                begun.forget()
+            answer: Answer = orjson.loads(raw) if raw else {}
+            return answer
+
+        self._abandon(asyncio.get_running_loop().create_task(reply()))
 
     def _abandon(self, task: asyncio.Task[Answer]) -> None:
         """Wait for a late reply in the background, to tell its shard that it came too late."""

@@ -45,9 +45,11 @@ class NativeBooster:
                 self._model, NORMAL, 0, -1, FLOAT64, self.n_features, _ONE_THREAD, ctypes.byref(self._fast)
             )
         )
-        self._row = np.zeros(self.n_features)
+        self._rows = np.zeros((_FEW, self.n_features))
+        self._row = self._rows[0]
         self._answer, self._length = ctypes.c_double(), ctypes.c_int64()
         # Addresses are taken once: asking numpy for them costs as much as the prediction.
+        self._addresses = [self._rows[i].ctypes.data for i in range(_FEW)]
         self._call = (self._fast, self._row.ctypes.data, ctypes.byref(self._length), ctypes.addressof(self._answer))
 
     @property
@@ -77,7 +79,7 @@ class NativeBooster:
         if rows.ndim != 2 or rows.shape[1] != self.n_features:
             raise self._wrong_shape(rows.shape)
         if len(rows) <= _FEW:
-            return np.array([self.predict_one(row) for row in rows], dtype=np.float64)
+            return np.array(self._predict_few(rows), dtype=np.float64)
         rows = np.ascontiguousarray(rows, dtype=np.float64)
         answers = np.empty(len(rows))
         length = ctypes.c_int64()
@@ -89,6 +91,20 @@ class NativeBooster:
                 _ONE_THREAD, ctypes.byref(length), answers.ctypes.data,
             )  # fmt: skip
         self._library.check(status)
+        return answers
+
+    def _predict_few(self, rows: Floats) -> list[float]:
+        call, length, at = self._library.predict_row, self._call[2], self._call[3]
+        answers = []
+        with self._lock:
+            if not self._close.alive:
+                raise _closed()
+            self._rows[: len(rows)] = rows
+            for address in self._addresses[: len(rows)]:
+                status = call(self._fast, address, length, at)
+                if status:
+                    self._library.check(status)
+                answers.append(self._answer.value)
         return answers
 
     def close(self) -> None:

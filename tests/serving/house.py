@@ -49,6 +49,9 @@ class FakeAsks:
             return {"unavailable": {"code": "not_durable", "message": "the store is away"}}
         return getattr(self, f"_{op}")(track_id, payload)
 
+    def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> None:
+        return None
+
     async def ask_partition(
         self, partition: int, op: str, payload: Mapping[str, Any], *, timeout_s: float
     ) -> dict[str, Any]:
