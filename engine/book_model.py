@@ -31,6 +31,7 @@ EVENT_NAMES: Final = (
 """The same as one would write them, for messages."""
 
 DEFAULT_LAPSING_ABOVE: Final = 0.7
+DEFAULT_CHURN_HORIZON_MS: Final = 14 * 86_400_000
 DEFAULT_MARGIN_SHARE: Final = 0.3
 DEFAULT_BASKET: Final = 50.0
 """What an empty or unpriced cart is taken to be worth, in the book's currency."""
@@ -40,6 +41,12 @@ class Lapsing(Part):
     """Above which churn risk a visitor counts as lapsing."""
 
     churn_above: Share = DEFAULT_LAPSING_ABOVE
+
+
+class BookLapsing(Lapsing):
+    """The same for the whole book, and after how long without a visit somebody counts as gone: churn is learned so."""
+
+    horizon_ms: Period = Field(default=DEFAULT_CHURN_HORIZON_MS, alias="horizon")
 
 
 class Conversion(Part):
@@ -154,6 +161,6 @@ class BookModel(Part):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     margin_share: Share = DEFAULT_MARGIN_SHARE
     basket: Money = DEFAULT_BASKET
-    lapsing: Lapsing = Field(default_factory=Lapsing)
+    lapsing: BookLapsing = Field(default_factory=BookLapsing)
     geofences: dict[Name, Geofence] = Field(default_factory=dict)
     campaigns: dict[Name, Campaign]

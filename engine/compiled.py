@@ -8,7 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from engine.book_checks import segment_order, segments_named
-from engine.book_model import DEFAULT_WEIGHTS, BookModel, Campaign, Offer, Tier1
+from engine.book_model import DEFAULT_CHURN_HORIZON_MS, DEFAULT_WEIGHTS, BookModel, Campaign, Offer, Tier1
 from engine.book_paths import override
 from engine.conditions import Compiled, compile_condition
 from engine.geo import Fence
@@ -132,6 +132,8 @@ class CompiledBook:
     staged_by_placement: Mapping[str, tuple[CompiledCampaign, ...]] = field(default_factory=dict)
     """As `by_placement`, for a preview."""
     needs: Needs = NEEDS_NOTHING
+    churn_horizon_ms: int = DEFAULT_CHURN_HORIZON_MS
+    """After how long without a visit somebody has churned."""
 
     def campaign(self, name: str | None) -> CompiledCampaign | None:
         """A campaign by name, staged or live."""
@@ -160,6 +162,7 @@ def build_campaigns(model: BookModel, data: Mapping[str, Any], version: str) -> 
         placements=frozenset(placements),
         segment_keys=frozenset(segment.key for c in campaigns.values() for segment in c.segments),
         lapsing_above=model.lapsing.churn_above,
+        churn_horizon_ms=model.lapsing.horizon_ms,
         staged=staged,
         staged_by_placement={place: tuple(c for c in both if place in c.placements) for place in placements},
         needs=_needs(both),

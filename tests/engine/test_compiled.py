@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.book import CompiledBook, compile_book, load_book
+from engine.book import BookInvalid, CompiledBook, compile_book, load_book
 from engine.score import Weights
 from tests.engine.books import SMALL, book
 
@@ -126,3 +126,12 @@ def test_a_visitor_outside_every_share_gets_the_campaign_itself() -> None:
     experiments = {"first": EXPERIMENTS["first"]}
     campaign = compiled(book(experiments=experiments)).campaigns["c"]
     assert campaign.variant(lambda salt: 0.9) == (campaign, None, None)
+
+
+def test_the_horizon_of_churn_is_the_books_and_fourteen_days_unless_it_says_otherwise() -> None:
+    base = {"campaigns": {"c": {"placements": ["p"]}}}
+    assert compile_book(load_book(base), "b1").churn_horizon_ms == 14 * 86_400_000
+    given = compile_book(load_book({**base, "lapsing": {"churn_above": 0.5, "horizon": "30d"}}), "b1")
+    assert (given.churn_horizon_ms, given.lapsing_above) == (30 * 86_400_000, 0.5)
+    with pytest.raises(BookInvalid):
+        load_book({"campaigns": {"c": {"placements": ["p"], "lapsing": {"horizon": "3d"}}}})

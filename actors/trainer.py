@@ -1,0 +1,294 @@
+"""The trainer: learns from matured examples, puts candidates before the gates, hands on those that pass.
+
+Nothing here reaches a visitor: a candidate goes to the rollout, and whatever goes wrong leaves the champion in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from actors.lessons import Columns, Hearing, Session
+from actors.runs import OVER, QUEUED, RUNNING, Run, Runs
+from actors.trainer_settings import TrainerSettings
+from engine.errors import InvalidInput, KairosError
+from training.due import Standing, due
+from training.learner import Champion, Recipe, Target
+from training.watching import ChampionWatch
+
+log = logging.getLogger("kairos.trainer")
+
+BEAT_S: Final = 1.0
+
+
+class Source(Protocol):
+    """Where examples come from (`actors.learning` over the journal)."""
+
+    async def advance(self) -> None:
+        """Read what the journal has gained."""
+        ...
+
+    @property
+    def n_matured(self) -> int:
+        """How many rows have matured since the source was opened, those included that the window has forgotten."""
+        ...
+
+    @property
+    def n_rows(self) -> int:
+        """How many matured rows there are to learn from."""
+        ...
+
+    def columns(self, limit: int) -> Columns:
+        """The newest matured rows, at most `limit`."""
+        ...
+
+
+class Trainer:
+    """Verbs: start, ask, status, cancel, stop; `step` is one turn of its loop, for whoever turns it by hand."""
+
+    def __init__(
+        self,
+        source: Source,
+        session: Session,
+        runs: Runs,
+        clock: Callable[[], int],
+        settings: TrainerSettings | None = None,
+        owner: str = "trainer",
+    ) -> None:
+        self._source, self._session, self._runs = source, session, runs
+        self._clock, self._settings, self._owner = clock, settings or TrainerSettings(), owner
+        self._watch = ChampionWatch()
+        # How many rows had matured when the watch saw them, when features were compared, when the last look was taken.
+        self._observed = self._compared = self._looked = 0
+        self._last_look_ms = self._last_retrain_ms = self._last_churn_ms = 0
+        self._resumed = False
+        self._work: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._hearing: Hearing | None = None
+        self._counts: dict[str, int] = {}
+        self._alarms = 0
+
+    def start(self) -> None:
+        """Begin to live; what a killed trainer had under way is taken up again."""
+        self._work = asyncio.create_task(self._live())
+
+    async def ask(self, why: str = "request", recipe: Recipe | None = None, target: Target = "conversion") -> str:
+        """Ask for a training and give its id; one of the target that waits already is joined."""
+        run_id, _ = await self._runs.ask(why, recipe, target)
+        self._wake.set()
+        return run_id
+
+    async def status(self, run_id: str) -> Run:
+        """A run as it stands. Raises NotFound `unknown_run`."""
+        return await self._runs.get(run_id)
+
+    async def cancel(self, run_id: str) -> Run:
+        """End a run; one that is over stays as it is."""
+        return await self._runs.cancel(run_id)
+
+    async def stop(self) -> None:
+        """Stop; a run under way is left for the next start."""
+        if self._hearing is not None:
+            self._hearing.end("stopped")
+        if self._work is not None:
+            self._work.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._work
+        await self._runs.let_go(self._owner)
+
+    async def _live(self) -> None:
+        while True:
+            try:
+                await self.step()
+            except KairosError as failure:
+                # The store comes back some time.
+                log.warning("trainer: %s", failure.message)
+            except Exception:
+                log.exception("trainer: a turn failed")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._settings.tick_ms / 1000)
+            self._wake.clear()
+
+    async def step(self) -> Run | None:
+        """Read what has come, ask for what is due, do what was asked for; gives the run that was done, if one was."""
+        await self._source.advance()
+        if not self._resumed:
+            await self._resume()
+        champion = await self._watched()
+        await self._ask_for_what_is_due(champion)
+        done = None
+        waiting = [run for run in await self._runs.list() if run["state"] == QUEUED]
+        if waiting:
+            done = await self.perform(waiting[0])
+        await self._tell(champion)
+        return done
+
+    # -- what is due -----------------------------------------------------------------------------------
+
+    async def _watched(self) -> Champion | None:
+        """The champion, with the rows that have matured since shown to the watch; None where it cannot be loaded."""
+        try:
+            champion = await self._session.champion("conversion")
+        except InvalidInput as failure:
+            log.error("the model in force cannot be read: %s", failure.message)
+            return None
+        if champion.model is not None:
+            await asyncio.to_thread(self._observe, champion)
+        return champion
+
+    def _observe(self, champion: Champion) -> None:
+        n_new, most = self._source.n_matured - self._observed, self._settings.most_rows
+        if not n_new:
+            return
+        if not self._observed:
+            rows = self._source.columns(most)
+            unseen = rows.t_ms > champion.seen_until_ms
+            self._watch.answer_by(champion, rows.x[unseen], rows.y[unseen])
+        else:
+            rows = self._source.columns(min(n_new, most))
+            self._watch.answer_by(champion, rows.x[:0], rows.y[:0])
+            self._watch.observe(rows.x, rows.y)
+        self._observed += n_new
+        if self._observed - self._compared >= self._settings.cadence.labels:
+            self._compared, rows = self._observed, self._source.columns(most)
+            unseen = rows.t_ms > champion.seen_until_ms
+            self._watch.compare(rows.x[~unseen], rows.x[unseen])
+
+    async def _ask_for_what_is_due(self, champion: Champion | None) -> None:
+        now_ms, settings = self._clock(), self._settings
+        if champion is None:
+            return
+        standing = Standing(
+            self._source.n_rows, self._source.n_matured - self._looked, champion.model is not None,
+            self._last_look_ms, self._last_retrain_ms, self._watch.alarmed,
+        )  # fmt: skip
+        wish = due(settings.cadence, standing, now_ms, await self._session.zone())
+        if wish is not None:
+            await self._runs.ask(wish.why, wish.recipe)
+        if settings.churn and now_ms - self._last_churn_ms >= settings.cadence.churn_every_ms and self._source.n_rows:
+            self._last_churn_ms = now_ms
+            if champion.model is not None:
+                await self._runs.ask("schedule", "retrain", "churn")
+
+    async def _resume(self) -> None:
+        """Take up what was under way when the last trainer died, and learn from the runs when it last looked."""
+        self._resumed = True
+        for run in await self._runs.list():
+            mine = run["owner"] == self._owner
+            if run["state"] == RUNNING and mine:
+                await self._again(run)
+            elif run["state"] in OVER:
+                self._note(run, int(run["ended_ms"] or 0))
+        champion = None
+        with suppress(KairosError):
+            champion = await self._session.champion("conversion")
+        if champion is not None and champion.model is not None:
+            card = champion.model.card
+            self._last_retrain_ms = max(self._last_retrain_ms, card.created_ms if card.recipe != "refit" else 0)
+            rows = self._source.columns(self._settings.most_rows)
+            self._looked = self._source.n_matured - int((rows.t_ms > champion.seen_until_ms).sum())
+
+    async def _again(self, run: Run) -> None:
+        if run["attempt"] < self._settings.attempts:
+            log.warning("training %s was under way when the trainer died; it begins again", run["id"])
+            await self._runs.change(run["id"], RUNNING, state=QUEUED, owner=None, share=0.0, stage="again")
+            return
+        words = f"the trainer died {run['attempt']} times in it; what is in force stays"
+        await self._runs.change(
+            run["id"], RUNNING, state="failed", reason="trainer_died", message=words, ended_ms=self._clock()
+        )
+
+    def _note(self, run: Run, at_ms: int) -> None:
+        self._counts[run["state"]] = self._counts.get(run["state"], 0) + 1
+        if run["target"] == "churn":
+            self._last_churn_ms = max(self._last_churn_ms, at_ms)
+            return
+        self._last_look_ms = max(self._last_look_ms, at_ms)
+        if run["recipe"] == "retrain":
+            self._last_retrain_ms = max(self._last_retrain_ms, at_ms)
+
+    # -- a run -----------------------------------------------------------------------------------------
+
+    async def perform(self, run: Run) -> Run | None:
+        """Do one run to its end, whatever that is; None where another trains, or it is no longer waiting."""
+        if not await self._runs.take(self._owner, self._settings.stale_ms):
+            return None
+        begun = await self._runs.change(
+            run["id"], QUEUED, state=RUNNING, owner=self._owner, attempt=run["attempt"] + 1,
+            started_ms=self._clock(), stage="reading", share=0.0,
+        )  # fmt: skip
+        if begun is None:
+            await self._runs.let_go(self._owner)
+            return None
+        alarms = self._watch.take() if run["target"] == "conversion" else ()
+        self._alarms += len(alarms)
+        hearing = self._hearing = Hearing()
+        beat = asyncio.create_task(self._beat(run["id"], hearing))
+        n_matured = self._source.n_matured
+        try:
+            outcome = await self._outcome(begun, hearing)
+        except asyncio.CancelledError:
+            with suppress(KairosError):
+                await self._runs.change(run["id"], RUNNING, state=QUEUED, owner=None, attempt=run["attempt"])
+            raise
+        finally:
+            beat.cancel()
+            with suppress(asyncio.CancelledError):
+                await beat
+            self._hearing = None
+        ended_ms = self._clock()
+        told = [f"{alarm.cause}: {alarm.sentence}" for alarm in alarms]
+        done = await self._runs.change(run["id"], RUNNING, **outcome, ended_ms=ended_ms, alarms=told)
+        await self._runs.let_go(self._owner)
+        await self._runs.forget_old()
+        if done is not None:
+            self._note(done, ended_ms)
+            if done["target"] == "conversion":
+                self._looked = n_matured
+            say = log.info if done["reason"] is None else log.warning
+            say("training %s: %s %s", done["id"], done["state"], done["message"] or done["candidate"] or "")
+        return done
+
+    async def _outcome(self, run: Run, hearing: Hearing) -> dict[str, Any]:
+        """The fields with which a run ends."""
+        try:
+            rows = await asyncio.to_thread(self._source.columns, self._settings.most_rows)
+            fields = await self._session.train(run, rows, self._settings, hearing)
+        except InvalidInput as refusal:
+            fields = {"state": "refused", "reason": refusal.code, "message": refusal.message}
+        except KairosError as failure:
+            fields = {"state": "failed", "reason": failure.code, "message": failure.message}
+        except MemoryError:
+            words = "memory ran out; lower training.window_rows or training.memory_mb"
+            fields = {"state": "failed", "reason": "out_of_memory", "message": words}
+        except Exception as error:
+            if hearing.why is None:
+                log.exception("training %s failed", run["id"])
+            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            fields = {"state": "failed", "reason": "internal", "message": words}
+        if hearing.why == "cancelled":
+            return {"state": "cancelled", "reason": "cancelled", "message": "it was cancelled; what is in force stays"}
+        return {"stage": None, "share": 1.0, **fields}
+
+    async def _beat(self, run_id: str, hearing: Hearing) -> None:
+        """Tell how far it is, keep the place, and hear whether it is to end."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            with suppress(KairosError):
+                await self._runs.take(self._owner, self._settings.stale_ms)
+                run = await self._runs.change(run_id, RUNNING, stage=hearing.stage, share=round(hearing.share, 3))
+                if run is not None and run["cancel"]:
+                    hearing.end("cancelled")
+
+    async def _tell(self, champion: Champion | None) -> None:
+        state = {
+            "pid": os.getpid(), "owner": self._owner, "beat_ms": self._clock(), "rows": self._source.n_rows,
+            "new_rows": self._source.n_matured - self._looked, "champion": champion.version if champion else None,
+            "drift": self._watch.alarmed, "alarms": self._alarms, "runs": self._counts,
+            "last_look_ms": self._last_look_ms, "last_retrain_ms": self._last_retrain_ms,
+        }  # fmt: skip
+        await self._runs.tell(state)

@@ -1,0 +1,38 @@
+"""What the trainer needs to know, in one value that travels to its process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from engine.schema import N_FEATURES
+from training.due import Cadence
+
+_COPIES: Final = 3
+"""A row is held as it is stored, as a table to learn from, and for moments in parts of either."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSettings:
+    """`window_rows` are kept and learned from, fewer where `memory_bytes` would not hold them."""
+
+    cadence: Cadence = field(default_factory=Cadence)
+    window_rows: int = 200_000
+    memory_bytes: int = 1_500 * 1024 * 1024
+    fewest_rows: int = 500
+    churn: bool = True
+    seed: int = 0
+    params: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+    tick_ms: int = 1_000
+    stale_ms: int = 120_000
+    """After so long without a sign whoever was training is taken for dead."""
+    attempts: int = 3
+    """A run that has died so often is not begun again."""
+    most_retaken: int = 4_000
+    """Logged decisions that are taken again to value a candidate's choices."""
+
+    @property
+    def most_rows(self) -> int:
+        """The newest rows that a training reads."""
+        return max(1_000, min(self.window_rows, self.memory_bytes // (N_FEATURES * 8 * _COPIES)))
