@@ -22,6 +22,7 @@ from serving.context import ContextReader
 from serving.endpoint import Endpoint, Handler, Room, cors_headers
 from serving.keys import KeyRing
 from serving.meters import Meters
+from serving.places import places_of
 from serving.ports import Clock, Readiness, Worlds
 from serving.problems import Reply, WrongMethod, problem, problem_of
 from serving.routes_about import About
@@ -89,8 +90,8 @@ def build_app(
     keys.check_bind(settings)
     room = Room(
         asks=asks, worlds=worlds, settings=settings, keys=keys, clock=clock, message_key=message_key,
-        dice=dice or random.Random(secrets.randbits(128)), meters=Meters(), contexts=ContextReader(),
-        consents=ConsentReader(settings.consent),
+        dice=dice or random.Random(secrets.randbits(128)), meters=Meters(),
+        contexts=ContextReader(places=places_of(settings)), consents=ConsentReader(settings.consent),
     )  # fmt: skip
     routes = _routes(room, readiness)
     app = KairosApp(routes=routes, exception_handlers={HTTPException: _refuse})

@@ -62,11 +62,13 @@ class Call(NamedTuple):
         return None if value is None else value.decode(_ENCODING)
 
     def hints(self) -> Hints:
-        """The headers about the visitor's device."""
-        get = self.header
+        """The headers about the visitor's device, and who sent them."""
+        get, peer = self.header, self.scope.get("client")
         return Hints(
             get(b"user-agent"), get(b"sec-ch-ua-mobile"), get(b"sec-ch-ua-platform"),
             get(b"save-data"), get(b"ect"), get(b"accept-language"),
+            get(b"sec-ch-ua"), get(b"sec-ch-ua-form-factors"), get(b"rtt"), get(b"downlink"),
+            None if peer is None else peer[0], get(b"x-forwarded-for"),
         )  # fmt: skip
 
     def query(self, name: str) -> str | None:

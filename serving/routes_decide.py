@@ -77,14 +77,16 @@ class Deciding:
 
     def _payload(self, request: DecideRequest, call: Call) -> dict[str, Any]:
         room = self._room
+        consent = room.consents.read(preferences_in(request.context), call.header(b"sec-gpc"))
+        personal = consent["personalisation"]
         return {
             "track": request.track,
             "placement": request.placement,
             "campaign": request.campaign,
             "request_id": request.request_id,
             "page_view_id": request.page_view_id,
-            "context": room.contexts.read(request.context, call.hints(), call.received_ms),
-            "consent": room.consents.read(preferences_in(request.context), call.header(b"sec-gpc")),
+            "context": room.contexts.read(request.context, call.hints(), call.received_ms, locate=personal),
+            "consent": consent,
             "signals": request.signals,
             "signal_rejects": [],
             "base": request.base,

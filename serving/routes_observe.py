@@ -88,8 +88,10 @@ class Observing:
             except Rejected as error:
                 outcomes[i] = {"code": error.code, "message": error.message}
                 continue
-            context = room.contexts.read(event.context, hints, call.received_ms)
-            events.append((i, event, context, room.consents.read(event.consent, gpc)))
+            consent = room.consents.read(event.consent, gpc)
+            personal = consent["personalisation"]
+            context = room.contexts.read(event.context, hints, call.received_ms, locate=personal)
+            events.append((i, event, context, consent))
         return events
 
     async def _run(self, chain: Chain, call: Call, outcomes: list[Outcome], backfill: bool) -> str:

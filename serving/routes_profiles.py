@@ -92,9 +92,11 @@ class Profiles:
         context = body.get("context")
         if context is not None and not isinstance(context, dict):
             raise refuse("context", context, "an object", "bad_context")
+        consent = room.consents.read(preferences_in(context), call.header(b"sec-gpc"))
+        personal = consent["personalisation"]
         payload = {
-            "context": room.contexts.read(context, call.hints(), call.received_ms),
-            "consent": room.consents.read(preferences_in(context), call.header(b"sec-gpc")),
+            "context": room.contexts.read(context, call.hints(), call.received_ms, locate=personal),
+            "consent": consent,
             "now_ms": call.received_ms,
         }
         answer = await self._ask(

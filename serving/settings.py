@@ -15,6 +15,8 @@ from engine.errors import InvalidInput
 
 PREFIX: Final = "KAIROS_"
 MIB: Final = 1024 * 1024
+_LISTS: Final = frozenset({"origins", "trusted_proxies"})
+"""Settings that a variable may give as a,b,c."""
 
 
 class _Tree(BaseModel):
@@ -84,6 +86,14 @@ class Deadlines(_Tree):
     """How long a decision that missed its deadline is waited for, so that it can be superseded."""
 
 
+class Geoip(_Tree):
+    """Places of addresses, from a MaxMind-format file (GeoLite2-City, DB-IP); addresses are never kept."""
+
+    file: Path | None = None
+    accuracy_km: float = Field(default=50, gt=0)
+    """A place vaguer than this gives its country, city and time zone, and no degrees."""
+
+
 class Settings(_Tree):
     """The whole tree. `Settings()` is what `kairos up` runs with."""
 
@@ -97,6 +107,9 @@ class Settings(_Tree):
     store_durability: Literal["required", "any"] = "required"
     origins: tuple[str, ...] = ()
     """Web origins whose pages may send events and ask for decisions; `*` is any."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of your own proxies (10.0.0.0/8, 127.0.0.1), whose X-Forwarded-For and -Proto are believed."""
+    geoip: Geoip = Geoip()
     default_limit: int = Field(default=10, ge=1, le=100)
     deadlines: Deadlines = Deadlines()
     retention: Retention = Retention()
@@ -180,7 +193,7 @@ def _set(tree: dict[str, Any], steps: list[str], value: str) -> None:
         tree = branch
     if steps[-1] in model.model_fields:
         structured = value[:1] in ("[", "{")
-        tree[steps[-1]] = yaml.safe_load(value) if structured else value.split(",") if steps == ["origins"] else value
+        tree[steps[-1]] = yaml.safe_load(value) if structured else value.split(",") if steps[-1] in _LISTS else value
 
 
 def _fault(error: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from actors.valkey import probe_durability, valkey_stores
 from actors.valkey_client import connect
 from engine.errors import Conflict, InvalidInput, KairosError, Unavailable
 from serving.keys import KeyRing
+from serving.places import places_of
 from serving.processes import RunRecord, port_holder
 from serving.published import ensure_book
 from serving.run_dir import RunDir
@@ -64,7 +65,7 @@ class UpOptions:
         """The settings with these options on top.
 
         Raises:
-            InvalidInput: `bad_settings`, `keys_required`, `bad_keys`, `archive_not_shared`.
+            InvalidInput: `bad_settings`, `keys_required`, `bad_keys`, `bad_geoip_file`, `archive_not_shared`.
         """
         settings = load_settings(
             self.settings, self.environ, port=self.port, host=self.host, data_dir=self.data_dir,
@@ -72,6 +73,7 @@ class UpOptions:
             store_durability="any" if self.allow_weak_store else None,
         )  # fmt: skip
         KeyRing.load(settings, self.environ).check_bind(settings)
+        places_of(settings)
         if "RAY_ADDRESS" in self.environ and settings.archive.place is None:
             raise InvalidInput(
                 "archive_not_shared",

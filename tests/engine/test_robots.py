@@ -33,8 +33,10 @@ def track_of(signals: list[Signal]) -> Track:
     ("signals", "bot"),
     [
         (visit(20, 500), True), (visit(19, 500), False), (visit(20, 5_000), False),
-        (visit(60, 900, signal("scroll", T0, share=0.5)), True), (visit(60, 1_100, signal("scroll", T0, px=9.0)), False),
-        (visit(200, 20_000), True), (visit(199, 20_000), False), (visit(200, 20_000, signal("hover", T0, ms=3.0)), False),
+        (visit(60, 900, signal("scroll", T0, share=0.5)), True),
+        (visit(60, 1_100, signal("scroll", T0, px=9.0)), False),
+        (visit(200, 20_000), True), (visit(199, 20_000), False),
+        (visit(200, 20_000, signal("hover", T0, ms=3.0)), False),
         (visit(30, 500, signal("order_completed", T0, order_id="o", value=1.0)), False),
         (visit(30, 500, signal("heartbeat", T0, time_s=60.0)), True), (visit(500, 0)[:199], False),
     ],
