@@ -9,10 +9,12 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from actors.published_offers import CATALOGUE, POSTERIORS, PublishedOffers
 from actors.stores import Versions
 from engine.book import compile_book, load_book
 from engine.compiled import CompiledBook
 from engine.errors import InvalidInput, NotFound, Unavailable
+from engine.posteriors import Posteriors
 from engine.predictor import Predictor
 from engine.prior import PriorModel
 from engine.schema import N_FEATURES, schema_hash
@@ -36,6 +38,7 @@ class Worlds:
         self._load_model = load_model
         self._books: dict[str, CompiledBook] = {}
         self._models: dict[str, Predictor] = {PriorModel.version: PriorModel()}
+        self._offers = PublishedOffers(versions)
         self._rev = -1
         self.current: World | None = None
         self.refused = ""
@@ -52,10 +55,13 @@ class Worlds:
         model = await self._champion(pointer["model"]) or self._models[PriorModel.version]
         churn = await self._champion(pointer["churn"]) if pointer.get("churn") else None
         trial, refused = await self._trial(pointer.get("rollout"))
+        posteriors = await self._known_posteriors(pointer.get(POSTERIORS) or "")
+        catalogue = await self._offers.catalogue(pointer.get(CATALOGUE) or "")
         if pointer["rev"] <= self._rev:
             # A later pointer was followed while this one's versions were being loaded.
             return False
-        self.current, self._rev = World(book, model, churn=churn, rollout=trial), pointer["rev"]
+        self.current = World(book, model, churn=churn, rollout=trial, posteriors=posteriors, catalogue=catalogue)
+        self._rev = pointer["rev"]
         self.refused = refused
         if refused:
             log.error("%s; what is in force stays", refused)
@@ -71,6 +77,13 @@ class Worlds:
             log.error("model %s is published and cannot answer: %s; the prior does", version, failure)
             return None
 
+    async def _known_posteriors(self, version: str) -> Posteriors | None:
+        try:
+            return await self._offers.posteriors(version)
+        except LookupError as failure:
+            log.error("%s; those before stay", failure)
+            return self.current.posteriors if self.current is not None else None
+
     async def _trial(self, told: dict[str, Any] | None) -> tuple[Trial | None, str]:
         if told is None:
             return None, ""
@@ -85,12 +98,13 @@ class Worlds:
 
     async def at(self, versions: Sequence[Any], arm: str) -> World | None:
         """The world a decision names in its record, for a replay; None where a version is no longer kept."""
-        _, book, model, _, churn, trial = [*versions, "", None][:6]
+        _, book, model, _, churn, trial, posteriors = (*versions, "", None, "")[:7] if len(versions) < 7 else versions
         try:
             now = World(
                 await self._book(book),
                 None if model == "none" else await self._model(model),
                 churn=await self._model(churn) if churn else None,
+                posteriors=await self._offers.posteriors(posteriors),
             )
             return now if trial is None else await self._tried(now, trial, arm)
         except (LookupError, InvalidInput, NotFound):
@@ -107,7 +121,8 @@ class Worlds:
         else:
             assert served.model is not None
             challenger, book, model = served.model, served.book, side
-        return World(book, model, churn=served.churn, rollout=Trial(rollout, kind, stage, share, challenger))
+        tried = Trial(rollout, kind, stage, share, challenger)
+        return World(book, model, churn=served.churn, rollout=tried, posteriors=served.posteriors)
 
     async def _version(self, kind: str, version: str) -> CompiledBook | Predictor:
         return await (self._book(version) if kind == "book" else self._model(version))

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from random import Random
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from engine.compiled import CompiledBook
 from engine.decide import decide
 from engine.decision import CHOSEN, NO_OFFERS, NOT_DRAWN, Decision
+from engine.dice import SeededDice
 from engine.explain import explain
 from engine.ids import profile_id
 from engine.inputs import Inputs
 from engine.record import ENGINE_VERSION, Record, Versions
 from engine.schema import schema_hash
+from engine.supply import Supply
 from engine.world import World
 
 ABSENT: Final = "ABSENT"
@@ -60,11 +62,12 @@ class Past:
             return None
         inputs = Inputs.from_list(inputs_row)
         in_force = Versions(
-            ENGINE_VERSION, current.book.version, current.model_version, schema, current.churn_version
-        )
+            ENGINE_VERSION, current.book.version, current.model_version, schema, current.churn_version,
+            posteriors=current.posteriors_version,
+        )  # fmt: skip
         if versions == in_force.to_list():
             return cls(decision_id, now_ms, seed, rung, inputs, Decision.from_list(decision_row), False)
-        decision = decide(inputs, current, now_ms=now_ms, rng=Random(seed), rung=rung)
+        decision = decide(inputs, current, now_ms=now_ms, rng=SeededDice(seed), rung=rung)
         return cls(decision_id, now_ms, seed, rung, inputs, decision, True)
 
 
@@ -89,7 +92,13 @@ class DryRun:
             self._counts["unreadable"] += 1
             return
         before = past.decision
-        after = decide(past.inputs, self._proposed, now_ms=past.at_ms, rng=Random(past.seed), rung=past.rung)
+        after = decide(
+            assumed(past.inputs, self._proposed.book),
+            self._proposed,
+            now_ms=past.at_ms,
+            rng=SeededDice(past.seed),
+            rung=past.rung,
+        )
         self._counts["decisions"] += 1
         self._counts["decidedAgain"] += past.again
         self._between = [min([past.at_ms, *self._between[:1]]), max([past.at_ms, *self._between[1:]])]
@@ -136,6 +145,16 @@ class DryRun:
             "after": _shown(after),
             "why": [*_why(before, after, kinds), *_why_segments(was, now), *_why_offers(before, after, was, now)],
         }
+
+
+def assumed(inputs: Inputs, book: CompiledBook) -> Inputs:
+    """The inputs with whole budgets for offers whose budgets were not looked up then, since they had none."""
+    budgets = book.needs.budgets.get(inputs.request.placement)
+    if not budgets:
+        return inputs
+    supply = inputs.supply or Supply()
+    whole = {budget.key: budget.max for budget in budgets}
+    return replace(inputs, supply=replace(supply, budgets={**whole, **supply.budgets}))
 
 
 def changes(before: Decision, after: Decision) -> list[str]:

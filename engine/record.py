@@ -79,10 +79,13 @@ class Versions:
     schema: str
     churn: str = ""
     trial: list[Any] | None = None
+    posteriors: str = ""
 
     def to_list(self) -> list[Any]:
         """The journal's form, which ends with the schema where nothing more is to be said."""
         named: list[Any] = [self.engine, self.book, self.model, self.schema]
+        if self.posteriors:
+            return [*named, self.churn, self.trial, self.posteriors]
         return named if not self.churn and self.trial is None else [*named, self.churn, self.trial]
 
 
@@ -94,7 +97,7 @@ def versions_used(world: World, decision: Decision, schema: str) -> Versions:
         champion = world.book.version if trial.kind == "book" else world.model_version
         other = champion if used is world.side else trial.version
         told = [trial.id, trial.kind, trial.stage, trial.share, other]
-    return Versions(ENGINE_VERSION, used.book.version, used.model_version, schema, world.churn_version, told)
+    return Versions(ENGINE_VERSION, used.book.version, used.model_version, schema, world.churn_version, told, world.posteriors_version)
 
 
 def decision_record(
