@@ -13,6 +13,7 @@ from engine.arms import world_at_signals
 from engine.assess import assess_signals
 from engine.decide import decide
 from engine.decision import Decision
+from engine.dice import SeededDice
 from engine.geo import nearest_geofence
 from engine.ids import message_hash, profile_id
 from engine.inputs import Inputs, Request, read_inputs
@@ -219,7 +220,7 @@ def decide_for(scene: Scene, payload: dict[str, Any]) -> Decided | Reply:
     inputs = inputs_for(scene, found, payload)
     seed = scene.dice.getrandbits(53)
     began_ns = perf_counter_ns()
-    decision = decide(inputs, scene.world, now_ms=scene.now_ms, rng=Random(seed))
+    decision = decide(inputs, scene.world, now_ms=scene.now_ms, rng=SeededDice(seed))
     took_us = (perf_counter_ns() - began_ns) // 1000
     versions = versions_used(scene.world, decision, SCHEMA)
     request = request_hash(scene, payload["request_id"]) if payload.get("request_id") else None
@@ -252,7 +253,7 @@ def unrecorded(decided: Decided) -> Reply:
     """The same decision where the journal could not take it: nothing capped, nothing budgeted, never training."""
     inputs = decided.inputs
     inputs.recordable = False
-    decision = decide(inputs, decided.world, now_ms=decided.now_ms, rng=Random(decided.seed))
+    decision = decide(inputs, decided.world, now_ms=decided.now_ms, rng=SeededDice(decided.seed))
     body = decision.response(inputs.root, inputs.request.placement, None)
     body["degraded"] = {"rung": decision.rung, "reason": "NOT_RECORDED"}
     signals = decided.reply["decision"].get("signals")
@@ -270,7 +271,7 @@ def score_for(scene: Scene, payload: dict[str, Any]) -> Reply:
     placement = payload.get("placement") or next(iter(sorted(book.placements)), "")
     inputs = inputs_for(scene, found, {**payload, "placement": placement})
     if placement in book.placements:
-        decision = decide(inputs, scene.world, now_ms=scene.now_ms, rng=Random(0))
+        decision = decide(inputs, scene.world, now_ms=scene.now_ms, rng=SeededDice(0))
     else:
         decision = Decision(model=scene.world.model_version)
     body = decision.response(found.root, placement, None)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
 from engine.assess import assess_signals
 from engine.decide import decide
 from engine.decision import Decision
+from engine.dice import SeededDice
 from engine.explain import explain
 from engine.ids import DecisionId
 from engine.inputs import Inputs, Request, read_inputs
@@ -56,7 +56,7 @@ class Walk:
             self._write(signals_record(self._track.id, now_ms, 0, [signal]))
             self._look_again(context, now_ms)
         inputs = self._inputs(request, context, now_ms)
-        decision = decide(inputs, self._world, now_ms=now_ms, rng=Random(self._seed))
+        decision = decide(inputs, self._world, now_ms=now_ms, rng=SeededDice(self._seed))
         return self._moment(decision, before)
 
     def decide(self, request: Request, context: dict[str, Any], now_ms: int) -> Moment:
@@ -64,7 +64,7 @@ class Walk:
         before = set(self._track.memberships)
         inputs = self._inputs(request, context, now_ms)
         seed = self._seed + self._n
-        decision = decide(inputs, self._world, now_ms=now_ms, rng=Random(seed))
+        decision = decide(inputs, self._world, now_ms=now_ms, rng=SeededDice(seed))
         versions = Versions(ENGINE_VERSION, self._world.book.version, self._world.model_version, schema_hash())
         explained = explain(inputs, self._world, decision, now_ms)
         self._write(decision_record(now_ms, seed, "model", versions, None, inputs, decision))

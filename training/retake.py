@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from engine.compiled import CompiledCampaign
 from engine.decide import decide
 from engine.decision import APPRENTICE, Decision
+from engine.dice import SeededDice
 from engine.inputs import Inputs
 from engine.policy import NONE
 from engine.record import Record
@@ -61,7 +61,7 @@ def _one(record: Record, world: World, label: float) -> tuple[float, float, floa
     inputs = Inputs.from_list(inputs_row)
     drawn, slot = before.slots[0].drawn, before.slots[0]
     logged = slot.propensities[slot.candidates.index(drawn)]
-    after = decide(inputs, world, now_ms=now_ms, rng=Random(seed))
+    after = decide(inputs, world, now_ms=now_ms, rng=SeededDice(seed))
     chances = {verdict.offer: verdict.p for verdict in after.verdicts if verdict.p is not None}
     chances[NONE] = after.conversion or 0.0
     shares = dict.fromkeys((NONE,), 1.0)

@@ -55,6 +55,9 @@ class Line:
         await self._town.gates.get(partition, asyncio.sleep)(0)
         return orjson.dumps(self._town.answers[self._address](op, body, partition))
 
+    def begin(self, payload: bytes) -> None:
+        return None
+
     def retire(self) -> None:
         self._town.retired.append(self._address)
 

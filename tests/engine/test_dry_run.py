@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from random import Random
 from typing import Any
 
 import orjson
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.book import compile_book, load_book
 from engine.decide import decide
+from engine.dice import SeededDice
 from engine.dry_run import NOTHING, DryRun, merged
 from engine.inputs import Request, read_inputs
 from engine.prior import PriorModel
@@ -37,7 +37,7 @@ def record(signals: list[Signal], n: int, by: World, **consent: bool) -> Record:
     for signal in signals:
         track.observe(signal, signal.t_ms)
     inputs = read_inputs(track, Request("page", base=[{"id": "tier1"}], limit=2), dict(CONTEXT), consent, NOW + n)
-    decision = decide(inputs, by, now_ms=NOW + n, rng=Random(n))
+    decision = decide(inputs, by, now_ms=NOW + n, rng=SeededDice(n))
     versions = Versions(ENGINE_VERSION, by.book.version, by.model_version, schema_hash())
     row = decision_record(NOW + n, n, "model", versions, None, inputs, decision)
     return list(orjson.loads(orjson.dumps(row)))
