@@ -1,9 +1,9 @@
 """Competitor (b): the service a good engineer writes by hand. FastAPI, Redis GET and SET, LightGBM; not durable.
 
-Tuned: uvicorn on uvloop and httptools with two workers and no access log, orjson both ways, one LightGBM call for all
-rows, one session document a visitor; hiredis changes nothing measurable, the replies are small. It reads the same
-request and answers with the same figures as Kairos, but keeps no record of the decision, knows no second identity, and
-what it acknowledges can be lost.
+Tuned: uvicorn on uvloop and httptools with two workers and no access log, the body validated by pydantic straight from
+its bytes (FastAPI's own way parses it twice), orjson out, one LightGBM call for all rows, one session document a
+visitor; hiredis changes nothing measurable, the replies are small. It reads the same request and answers with the same
+figures as Kairos, but keeps no record of the decision, knows no second identity, and what it acknowledges can be lost.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import lightgbm
 import numpy as np
 import orjson
 from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, Field, ValidationError
 from redis.asyncio import Redis
 
 from engine.schema import DEVICES, MODEL_FEATURES, NETWORKS, SYSTEMS, offer_code
@@ -42,6 +43,31 @@ TEMPLATE: Final = np.full((N_ROWS, len(MODEL_FEATURES)), np.nan)
 TEMPLATE[:, AT["offer_code"]] = [0, *(offer_code(name) for name in NAMES)]
 TEMPLATE[1:, AT["offer_value"]] = VALUES
 TEMPLATE[1:, AT["offer_cost"]] = COSTS
+
+
+class Suggestion(BaseModel):
+    """One of Tier 1's own."""
+
+    id: str
+    score: float | None = None
+    content: Any = None
+
+
+class Asked(BaseModel):
+    """The decide request, with the limits that Kairos keeps."""
+
+    placement: Annotated[str, Field(min_length=1, max_length=200)]
+    userId: Annotated[str, Field(max_length=200)] | None = None  # noqa: N815 (the contract's names)
+    anonymousId: Annotated[str, Field(max_length=200)] | None = None  # noqa: N815
+    campaign: str | None = None
+    requestId: str | None = None  # noqa: N815
+    pageViewId: str | None = None  # noqa: N815
+    context: dict[str, Any] = {}
+    signals: list[dict[str, Any]] = []
+    base: list[Suggestion] = []
+    limit: Annotated[int, Field(ge=1, le=100)] = 1
+    deadlineMs: Annotated[int, Field(ge=1, le=10_000)] = 150  # noqa: N815
+    explain: bool = False
 
 
 def fresh(now_ms: int) -> dict[str, Any]:
@@ -96,14 +122,17 @@ def build() -> FastAPI:
 
     @app.post("/v1/decide")
     async def decide(request: Request) -> Response:
-        body = orjson.loads(await request.body())
-        name, placement, now_ms = body.get("anonymousId"), body.get("placement"), time.time_ns() // 1_000_000
-        if not isinstance(name, str) or placement != "product_page":
+        try:
+            asked = Asked.model_validate_json(await request.body())
+        except ValidationError as error:
+            return Response(error.json(), 400, media_type="application/json")
+        name, placement, now_ms = asked.userId or asked.anonymousId, asked.placement, time.time_ns() // 1_000_000
+        if name is None or placement != "product_page":
             return Response(b'{"code":"bad_request"}', 400, media_type="application/json")
         key = f"session:{name}"
         kept = await store.get(key)
         session = orjson.loads(kept) if kept else fresh(now_ms)
-        rows = rows_for(session, body.get("context") or {}, now_ms)
+        rows = rows_for(session, asked.context, now_ms)
         chances = booster.predict(rows, num_threads=1, validate_features=False).tolist()
         chosen, worth, uplift = choose(chances)
         items = []
