@@ -18,6 +18,7 @@ from engine.geofence_checks import check_geofences
 from engine.offer_checks import check_terms
 from engine.schema import STAGES, offer_code
 from engine.templates import check_content
+from engine.tier1_checks import check_tier1
 
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 200_000
@@ -123,9 +124,7 @@ def check_campaign(raw: Mapping[str, Any], loc: Loc, geofences: Mapping[str, Any
         if isinstance(offer, Mapping):
             _check_offer(offer, (*loc, "offers", name), scope)
     _check_policy(_mapping(raw, "policy"), (*loc, "policy"), findings)
-    if _mapping(raw, "tier1").get("url") is not None:
-        what = "the url is not fetched in this version; send Tier 1's suggestions as `base` in the request"
-        findings.warn((*loc, "tier1", "url"), "not_enforced", what)
+    check_tier1(_mapping(raw, "tier1"), (*loc, "tier1"), findings)
 
 
 def _check_offer(raw: Mapping[str, Any], loc: Loc, scope: Scope) -> None:

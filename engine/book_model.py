@@ -10,6 +10,7 @@ from engine.book_values import Duration, Money, Name, Period, Priority, Share, W
 from engine.condition_model import Group, Part, When
 from engine.geofence_model import Geofence
 from engine.offer_model import Budget, Caps, Discount, Redemption, Stage, Window
+from engine.tier1_model import Tier1
 
 CONVERSION_EVENTS: Final[dict[str, str]] = {
     "order completed": "order_completed", "purchase": "order_completed", "order_completed": "order_completed",
@@ -126,14 +127,6 @@ class Experiment(Part):
 
     variants: dict[Name, dict[str, Any]]
     share: Share | None = None
-
-
-class Tier1(Part):
-    """How the suggestions of the slower recommender are combined with the offers."""
-
-    mode: Literal["fill", "enhance", "override", "suppress", "apprentice"] = "fill"
-    timeout_ms: Period = Field(default=60, alias="timeout")
-    url: Annotated[str, Field(max_length=2000)] | None = None
 
 
 class Campaign(Part):

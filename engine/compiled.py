@@ -8,7 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from engine.book_checks import segment_order, segments_named
-from engine.book_model import DEFAULT_CHURN_HORIZON_MS, DEFAULT_WEIGHTS, BookModel, Campaign, Offer, Tier1
+from engine.book_model import DEFAULT_CHURN_HORIZON_MS, DEFAULT_WEIGHTS, BookModel, Campaign, Offer
 from engine.book_paths import override
 from engine.conditions import Compiled, compile_condition
 from engine.geo import Fence
@@ -18,6 +18,7 @@ from engine.segments import CompiledSegment
 from engine.supply import IN_CART, IN_VIEW
 from engine.templates import Template
 from engine.terms import NEEDS_NOTHING, SERVINGS, CompiledBudget, Needs, Terms, terms_of
+from engine.tier1_model import Tier1
 
 DEFAULT_EPSILON: Final = 0.1
 

@@ -15,7 +15,6 @@ from engine.assess import (
 )
 from engine.compiled import CompiledCampaign, CompiledOffer
 from engine.decision import (
-    APPRENTICE,
     BEST,
     BOT,
     CHOSEN,
@@ -27,13 +26,13 @@ from engine.decision import (
     NO_OFFERS,
     NOT_DRAWN,
     SLOTS_FULL,
-    TIER1,
     Decision,
     Item,
     Slot,
 )
 from engine.eligibility import eligible_offers
 from engine.forcing import force_campaign, force_offer, force_segments, forced_in, leave_no_trace
+from engine.harmony import arrange, base_items
 from engine.inputs import Inputs
 from engine.policy import NONE, Candidate, Dice, draw, propensities
 from engine.score import Score
@@ -116,7 +115,7 @@ def _decided(inputs: Inputs, world: World, now_ms: int, rng: Dice, rung: str, wh
         decision.plain = HOLDOUT
         for verdict in decision.verdicts:
             verdict.reason = HOLDOUT if verdict.reason == NOT_DRAWN else verdict.reason
-        decision.items = _base_items(inputs)
+        decision.items = base_items(inputs)
         return decision
     sure = forced is not None and forced.offer is not None
     _fill_slots(decision, campaign, Choice({o.name: o for o in passed}, candidates, steps, sure), inputs, now_ms, rng)
@@ -150,7 +149,7 @@ def _tier1_only(decision: Decision, inputs: Inputs, world: World, plain: str, ru
     weights = campaigns[0].weights["new"] if campaigns else NO_WEIGHTS
     decision.score = Score(0.0, 0.0, 0.0, 0.0, weights, "new")
     decision.campaign = campaigns[0].name if campaigns else None
-    decision.items = _base_items(inputs)
+    decision.items = base_items(inputs)
     return decision
 
 
@@ -186,8 +185,7 @@ def _fill_slots(
     decision: Decision, campaign: CompiledCampaign, choice: Choice, inputs: Inputs, now_ms: int, rng: Dice
 ) -> None:
     limit, mode = inputs.request.limit, campaign.tier1.mode
-    base = _base_items(inputs)
-    room = max(0, limit - len(base)) if mode == "fill" else limit
+    room = max(0, limit - len(inputs.request.base)) if mode == "fill" else limit
     chosen: list[Item] = []
     offers, candidates = choice.offers, choice.candidates
     while len(chosen) < room and len(candidates) > 1:
@@ -203,17 +201,8 @@ def _fill_slots(
         reason = FORCED if choice.sure else BEST if shares[index] == max(shares) else DRAWN
         chosen.append(_item(offers[drawn.offer], choice, drawn.worth, shares[index], reason, inputs, now_ms))
     _name_reasons(decision, chosen, room)
-    if mode == "apprentice":
-        decision.plain = APPRENTICE
-        decision.items = base
-        return
-    decision.served = [offers[item.id].key for item in chosen]
-    if mode == "fill":
-        decision.items = (base + chosen)[:limit]
-    elif mode == "suppress" and chosen:
-        decision.items = chosen
-    else:
-        decision.items = (chosen + base)[:limit]
+    if arrange(decision, campaign, chosen, inputs):
+        decision.served = [offers[item.id].key for item in chosen]
     if not offers and not decision.items:
         decision.plain = NO_OFFERS
 
@@ -225,11 +214,6 @@ def _name_reasons(decision: Decision, chosen: list[Item], room: int) -> None:
             verdict.reason = CHOSEN
         elif verdict.reason == NOT_DRAWN and not room:
             verdict.reason = SLOTS_FULL
-
-
-def _base_items(inputs: Inputs) -> list[Item]:
-    base = inputs.request.base[: inputs.request.limit]
-    return [Item(b["id"], "base", b.get("content"), b.get("score"), 1.0, TIER1) for b in base]
 
 
 def _item(

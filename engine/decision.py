@@ -9,16 +9,19 @@ from engine.ids import profile_id
 from engine.score import Score, Weights
 
 # Reasons for an item that is shown.
-BEST, DRAWN, TIER1 = "BEST", "DRAWN", "TIER1"
+BEST, DRAWN, TIER1, BLENDED = "BEST", "DRAWN", "TIER1", "BLENDED"
 # Reasons for an offer that is not, or for Tier 1's plain order.
 CHOSEN, NOT_DRAWN, SLOTS_FULL, CONDITION, CAP, COOL_DOWN, BUDGET, ALREADY_SHOWN, WINDOW, STOCK = (
     "CHOSEN", "NOT_DRAWN", "SLOTS_FULL", "CONDITION", "CAP", "COOL_DOWN", "BUDGET", "ALREADY_SHOWN", "WINDOW", "STOCK",
 )  # fmt: skip
+DIVERGED = "DIVERGED"
+"""Tier 2's order was too far from Tier 1's, which was served."""
 FORCED = "FORCED"
 """Shown because quality assurance asked for it."""
 HOLDOUT, CONSENT, BOT, DEGRADED, NOT_RECORDED, NO_OFFERS, APPRENTICE = (
     "HOLDOUT", "CONSENT", "BOT", "DEGRADED", "NOT_RECORDED", "NO_OFFERS", "APPRENTICE",
 )  # fmt: skip
+HARMONY: Final = ("mode", "agreement", "divergence", "would")
 # Rungs of the ladder, best first.
 RUNGS: Final = ("model", "precomputed", "rules", "tier1")
 
@@ -97,6 +100,8 @@ class Decision:
     served: list[str] = field(default_factory=list)
     plain: str | None = None
     trial: list[Any] | None = None
+    harmony: list[Any] | None = None
+    """[mode, agreement with Tier 1 0–1, divergence of the blend, ids Tier 2 would have shown where it did not]."""
 
     def to_list(self) -> list[Any]:
         """A list of plain values, the journal's form."""
@@ -110,7 +115,7 @@ class Decision:
             self.conversion, self.churn, self.next_offer, self.next_uplift, self.model, self.arm, self.holdout,
             self.variants, self.rung, self.reason,
             [[v.offer, v.reason, v.p, v.uplift, v.worth, v.detail] for v in self.verdicts],
-            self.memberships, self.assignments, self.served, self.plain, self.trial,
+            self.memberships, self.assignments, self.served, self.plain, self.trial, self.harmony,
         ]  # fmt: skip
 
     @classmethod
@@ -126,7 +131,7 @@ class Decision:
 
     def response(self, root: str, placement: str, decision_id: str | None) -> dict[str, Any]:
         """The body of `POST /v1/decide`; `decision_id` is None for an answer that could not be recorded."""
-        s = self.score
+        s, harmony = self.score, self.harmony
         return {
             "decisionId": decision_id,
             "recorded": decision_id is not None,
@@ -151,4 +156,5 @@ class Decision:
             "variants": self.variants,
             "degraded": None if self.rung == "model" else {"rung": self.rung, "reason": self.reason},
             "reason": self.plain,
+            **({} if harmony is None else {"tier1": dict(zip(HARMONY, harmony, strict=True))}),
         }  # fmt: skip

@@ -16,6 +16,7 @@ PLAIN_TEXTS: Final[dict[str, str]] = {
     "BOT": "a bot: Tier 1's order, and it counts nowhere",
     "DEGRADED": "answered without the profile: Tier 1's order",
     "APPRENTICE": "Tier 1 is served unchanged; what Tier 2 would have done is recorded",
+    "DIVERGED": "Tier 2's order departs further from Tier 1's than the campaign allows: Tier 1 is served",
     "NO_OFFERS": "no offer is eligible and Tier 1 suggested nothing",
 }
 

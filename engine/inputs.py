@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from engine.features import cart_of, profile_features
+from engine.features import cart_of, current_session, profile_features
 from engine.supply import Supply
-from engine.track import Track
+from engine.track import Track, product_key
 
 MAX_COHORTS: Final = 32
 SUPPLY: Final = 16
@@ -24,6 +24,8 @@ class Request:
     base: list[dict[str, Any]] = field(default_factory=list)
     limit: int = 1
     page_view: str | None = None
+    source: str | None = None
+    """Where the suggestions came from if not from the request: `fetched`, `cached`, …, or why there are none."""
 
 
 @dataclass(slots=True)
@@ -51,6 +53,8 @@ class Inputs:
     recordable: bool = True
     last_conversion: float | None = None
     supply: Supply | None = None
+    interest: dict[str, int] | None = None
+    """What the visitor has shown in Tier 1's suggestions: 2 in the cart, 1 viewed in this visit."""
 
     def to_list(self) -> list[Any]:
         """A list of plain values; NaN becomes null when written as JSON."""
@@ -58,8 +62,9 @@ class Inputs:
         return [
             self.root, self.features, self.context, self.personalise, self.train, self.bot, self.cohorts,
             self.traits, self.cart, self.memberships, self.served, self.assignments, self.shown,
-            [r.placement, r.campaign, r.base, r.limit, r.page_view], self.recordable, self.last_conversion,
-            None if self.supply is None else self.supply.to_list(),
+            [r.placement, r.campaign, r.base, r.limit, r.page_view, *(() if r.source is None else (r.source,))],
+            self.recordable, self.last_conversion, None if self.supply is None else self.supply.to_list(),
+            *(() if self.interest is None else (self.interest,)),
         ]  # fmt: skip
 
     @classmethod
@@ -105,7 +110,23 @@ def read_inputs(
         shown=shown,
         request=request,
         last_conversion=last_conversion,
+        interest=_interest(track, request.base, cart, now_ms) if request.base else None,
     )
+
+
+def _interest(
+    track: Track, base: list[dict[str, Any]], cart: dict[str, list[float]], now_ms: int
+) -> dict[str, int] | None:
+    session = current_session(track, now_ms)
+    viewed = session.products if session is not None else ()
+    found: dict[str, int] = {}
+    for suggestion in base:
+        item = suggestion["id"]
+        if item in cart:
+            found[item] = 2
+        elif viewed and product_key(item) in viewed:
+            found[item] = 1
+    return found or None
 
 
 def cohorts_of(track: Track) -> list[str]:

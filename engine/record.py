@@ -188,7 +188,7 @@ def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
         times = track.served.setdefault(offer, [])
         times.append(now_ms)
         del times[:-MAX_SERVED]
-    _, _, _, _, page_view = record[7][13]
+    page_view = record[7][13][4]
     key = str(decision_id)
     placement = record[7][13][0]
     stub = [now_ms, campaign, placement, [i[0] for i in items], page_view, {}, LIVE, list(served)]

@@ -41,7 +41,8 @@ CartOp = tuple[int, int, str, float, float, list[list[Any]]]
 """(t_ms, message, product, ±quantity, price, []) or (t_ms, message, "", 0, 0, [[product, quantity, price], …])."""
 
 
-def _key(text: str) -> int:
+def product_key(text: str) -> int:
+    """What is kept of a product's or page's name where the name itself is not needed."""
     return zlib.crc32(text.encode())
 
 
@@ -189,9 +190,9 @@ class Track:
 
     def _behave(self, signal: Signal) -> None:
         kind, t_ms, fields = signal.kind, signal.t_ms, signal.fields
-        page_key = _key(fields["url"]) if "url" in fields else 0
+        page_key = product_key(fields["url"]) if "url" in fields else 0
         items = fields.get("items") or ()
-        products = [_key(str(item["id"])) for item in items] if kind == "product_viewed" else []
+        products = [product_key(str(item["id"])) for item in items] if kind == "product_viewed" else []
         last = self.sessions[-1] if self.sessions else None
         if last is None or not last.start_ms <= t_ms <= last.end_ms + 30 * 60 * 1000:
             last = add_to_sessions(self.sessions, Session(t_ms, t_ms))

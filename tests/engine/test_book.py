@@ -46,9 +46,10 @@ def test_a_budget_is_accepted_with_a_warning_and_marks_the_offer() -> None:
     assert compile_book(read, "b1").campaigns["cart_recovery"].offers[0].budgeted
 
 
-def test_the_url_of_tier1_is_accepted_with_a_warning() -> None:
-    (warning,) = load_book(book(tier1={"url": "http://tier1.example"})).warnings
-    assert warning.path == "campaigns.c.tier1.url"
+def test_a_cache_without_a_url_of_tier1_is_accepted_with_a_warning() -> None:
+    assert load_book(book(tier1={"url": "http://tier1.example", "cache": "5s"})).warnings == ()
+    (warning,) = load_book(book(tier1={"cache": "5s"})).warnings
+    assert warning.path == "campaigns.c.tier1.cache"
 
 
 def test_offers_that_the_model_cannot_tell_apart_are_warned_about() -> None:
