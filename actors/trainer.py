@@ -8,33 +8,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
+
+import numpy as np
 
 from actors.lessons import Columns, Hearing, Session
 from actors.runs import OVER, QUEUED, RUNNING, Run, Runs
 from actors.trainer_settings import TrainerSettings
 from engine.errors import InvalidInput, KairosError
+from engine.schema import N_FEATURES
 from training.due import Standing, due
+from training.example import Example
 from training.learner import Champion, Recipe, Target
 from training.watching import ChampionWatch
 
 log = logging.getLogger("kairos.trainer")
 
 BEAT_S: Final = 1.0
+NO_ROWS: Final = np.empty((0, N_FEATURES))
 
 
 class Source(Protocol):
     """Where examples come from (`actors.learning` over the journal)."""
 
-    async def advance(self) -> None:
-        """Read what the journal has gained."""
-        ...
-
-    @property
-    def n_matured(self) -> int:
-        """How many rows have matured since the source was opened, those included that the window has forgotten."""
+    async def advance(self) -> Sequence[Example]:
+        """Read what the journal has gained; gives the examples that it told something of."""
         ...
 
     @property
@@ -62,8 +62,9 @@ class Trainer:
         self._source, self._session, self._runs = source, session, runs
         self._clock, self._settings, self._owner = clock, settings or TrainerSettings(), owner
         self._watch = ChampionWatch()
-        # How many rows had matured when the watch saw them, when features were compared, when the last look was taken.
-        self._observed = self._compared = self._looked = 0
+        # Rows that have matured since the last look, and since features were last compared.
+        self._n_new = self._n_uncompared = 0
+        self._watching = False
         self._last_look_ms = self._last_retrain_ms = self._last_churn_ms = 0
         self._resumed = False
         self._work: asyncio.Task[None] | None = None
@@ -115,10 +116,13 @@ class Trainer:
 
     async def step(self) -> Run | None:
         """Read what has come, ask for what is due, do what was asked for; gives the run that was done, if one was."""
-        await self._source.advance()
+        told = await self._source.advance()
+        fresh = sorted((one for one in told if one.matured and not one.withdrawn), key=lambda one: one.t_ms)
+        self._n_new += len(fresh)
+        self._n_uncompared += len(fresh)
         if not self._resumed:
             await self._resume()
-        champion = await self._watched()
+        champion = await self._watched(fresh)
         await self._ask_for_what_is_due(champion)
         done = None
         waiting = [run for run in await self._runs.list() if run["state"] == QUEUED]
@@ -129,41 +133,36 @@ class Trainer:
 
     # -- what is due -----------------------------------------------------------------------------------
 
-    async def _watched(self) -> Champion | None:
-        """The champion, with the rows that have matured since shown to the watch; None where it cannot be loaded."""
+    async def _watched(self, fresh: Sequence[Example]) -> Champion | None:
+        """The champion, after the watch has seen what is new; None where it cannot be loaded."""
         try:
             champion = await self._session.champion("conversion")
         except InvalidInput as failure:
             log.error("the model in force cannot be read: %s", failure.message)
             return None
         if champion.model is not None:
-            await asyncio.to_thread(self._observe, champion)
+            await asyncio.to_thread(self._observe, champion, fresh)
         return champion
 
-    def _observe(self, champion: Champion) -> None:
-        n_new, most = self._source.n_matured - self._observed, self._settings.most_rows
-        if not n_new:
-            return
-        if not self._observed:
-            rows = self._source.columns(most)
+    def _observe(self, champion: Champion, fresh: Sequence[Example]) -> None:
+        begins, compares = not self._watching, self._n_uncompared >= self._settings.cadence.labels
+        if not begins:
+            self._watch.answer_by(champion, NO_ROWS, NO_ROWS[:, 0])
+            self._watch.observe(np.array([one.row for one in fresh]), np.array([float(one.label) for one in fresh]))
+        if begins or compares:
+            rows = self._source.columns(self._settings.most_rows)
             unseen = rows.t_ms > champion.seen_until_ms
-            self._watch.answer_by(champion, rows.x[unseen], rows.y[unseen])
-        else:
-            rows = self._source.columns(min(n_new, most))
-            self._watch.answer_by(champion, rows.x[:0], rows.y[:0])
-            self._watch.observe(rows.x, rows.y)
-        self._observed += n_new
-        if self._observed - self._compared >= self._settings.cadence.labels:
-            self._compared, rows = self._observed, self._source.columns(most)
-            unseen = rows.t_ms > champion.seen_until_ms
+            if begins:
+                self._watch.answer_by(champion, rows.x[unseen], rows.y[unseen])
             self._watch.compare(rows.x[~unseen], rows.x[unseen])
+            self._watching, self._n_uncompared = True, 0
 
     async def _ask_for_what_is_due(self, champion: Champion | None) -> None:
         now_ms, settings = self._clock(), self._settings
         if champion is None:
             return
         standing = Standing(
-            self._source.n_rows, self._source.n_matured - self._looked, champion.model is not None,
+            self._source.n_rows, self._n_new, champion.model is not None,
             self._last_look_ms, self._last_retrain_ms, self._watch.alarmed,
         )  # fmt: skip
         wish = due(settings.cadence, standing, now_ms, await self._session.zone())
@@ -186,11 +185,12 @@ class Trainer:
         champion = None
         with suppress(KairosError):
             champion = await self._session.champion("conversion")
+        self._n_new = self._source.n_rows
         if champion is not None and champion.model is not None:
             card = champion.model.card
             self._last_retrain_ms = max(self._last_retrain_ms, card.created_ms if card.recipe != "refit" else 0)
-            rows = self._source.columns(self._settings.most_rows)
-            self._looked = self._source.n_matured - int((rows.t_ms > champion.seen_until_ms).sum())
+            rows = await asyncio.to_thread(self._source.columns, self._settings.most_rows)
+            self._n_new = int((rows.t_ms > champion.seen_until_ms).sum())
 
     async def _again(self, run: Run) -> None:
         if run["attempt"] < self._settings.attempts:
@@ -204,6 +204,8 @@ class Trainer:
 
     def _note(self, run: Run, at_ms: int) -> None:
         self._counts[run["state"]] = self._counts.get(run["state"], 0) + 1
+        if run["started_ms"] is None:
+            return
         if run["target"] == "churn":
             self._last_churn_ms = max(self._last_churn_ms, at_ms)
             return
@@ -228,7 +230,6 @@ class Trainer:
         self._alarms += len(alarms)
         hearing = self._hearing = Hearing()
         beat = asyncio.create_task(self._beat(run["id"], hearing))
-        n_matured = self._source.n_matured
         try:
             outcome = await self._outcome(begun, hearing)
         except asyncio.CancelledError:
@@ -248,7 +249,7 @@ class Trainer:
         if done is not None:
             self._note(done, ended_ms)
             if done["target"] == "conversion":
-                self._looked = n_matured
+                self._n_new = 0
             say = log.info if done["reason"] is None else log.warning
             say("training %s: %s %s", done["id"], done["state"], done["message"] or done["candidate"] or "")
         return done
@@ -287,7 +288,7 @@ class Trainer:
     async def _tell(self, champion: Champion | None) -> None:
         state = {
             "pid": os.getpid(), "owner": self._owner, "beat_ms": self._clock(), "rows": self._source.n_rows,
-            "new_rows": self._source.n_matured - self._looked, "champion": champion.version if champion else None,
+            "new_rows": self._n_new, "champion": champion.version if champion else None,
             "drift": self._watch.alarmed, "alarms": self._alarms, "runs": self._counts,
             "last_look_ms": self._last_look_ms, "last_retrain_ms": self._last_retrain_ms,
         }  # fmt: skip
