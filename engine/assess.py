@@ -60,6 +60,7 @@ def read_visitor(inputs: Inputs, world: World, rung: str = "model", why: str | N
         device=context.get("device"), os=context.get("os"), network=context.get("network"),
         browser=context.get("browser"), locale=context.get("locale"), country=context.get("country"),
         weekday=None if weekday is None else WEEKDAYS[weekday], geofence=inside, cohort=inputs.cohorts,
+        placement=inputs.request.placement or None,
     )  # fmt: skip
     for name, value in inputs.traits.items():
         facts["trait." + name] = value

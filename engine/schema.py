@@ -17,7 +17,8 @@ PROFILE_FEATURES: tuple[str, ...] = (
 """Read from the profile. Units in the names: `_s`, `_px`, `_share` (0–1), `n_`, `_days`; money in the book's currency.
 
 `scroll_*` without `_max` and `*_avg_s` are averages over the pages of the session that halve in weight every 2 min;
-`past_*` are moving averages over earlier sessions; `n_past_carts` counts those of them that left a cart; `*_decayed` and `hover_s` are decayed sums.
+`past_*` are moving averages over earlier sessions, `n_past_carts` counts those that left a cart; `*_decayed` and
+`hover_s` are decayed sums.
 """
 
 CONTEXT_FEATURES: tuple[str, ...] = (
@@ -49,6 +50,7 @@ CONDITION_LABELS: dict[str, frozenset[str] | None] = {
     "cohort": None,
     "geofence": None,
     "weekday": frozenset({"mon", "tue", "wed", "thu", "fri", "sat", "sun"}),
+    "placement": None,
 }
 """Labels a condition may test with `in`/`not_in`, with their closed set of values where there is one.
 

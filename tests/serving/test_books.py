@@ -182,10 +182,12 @@ def test_the_sample_is_the_seeds_mobile_cart_recovery() -> None:
     assert not any(offer.budgeted for offer in campaign.offers)
     assert campaign.holdout_share == 0.05
     shipping = campaign.offer_by_name["free_shipping"].condition
-    assert shipping.holds({"segments": {"near_checkout"}, "os": "ios"}, False)
-    assert not shipping.holds({"segments": {"near_checkout"}, "os": "android"}, False)
+    at_the_cart = {"segments": {"near_checkout"}, "placement": "cart_page"}
+    assert shipping.holds(at_the_cart | {"os": "ios"}, False)
+    assert not shipping.holds(at_the_cart | {"os": "android"}, False)
+    assert not shipping.holds(at_the_cart | {"os": "ios", "placement": "product_page"}, False)
     discount = campaign.offer_by_name["android_discount"].condition
-    assert discount.holds({"segments": {"android_returner"}}, False)
+    assert discount.holds({"segments": {"android_returner"}, "placement": "cart_page"}, False)
     # The first condition of the seed: depth > 60 % and > 30 s with a cart, and no order.
     (hesitating,) = (segment for segment in campaign.segments if segment.name == "hesitating")
     facts = {"scroll_share_max": 0.61, "time_on_page_s": 31.0, "n_cart_items": 1.0}
