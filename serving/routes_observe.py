@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from actors.begun import Begun
 from engine.errors import InvalidInput, Unavailable
 from engine.events import Event, Rejected, parse_event
 from serving.bodies import check_media, read_json, read_object
@@ -20,6 +21,8 @@ log = logging.getLogger("kairos.http")
 
 AT_ONCE: Final = 64
 """Chains of one batch that are asked at the same time."""
+MOST_AT_ONCE: Final = 512
+"""Chains of one batch that are sent without waiting for any."""
 BREATH: Final = 256
 """Events parsed before the loop gets a turn."""
 UNAVAILABLE: Final[Outcome] = {"code": "unavailable", "message": "could not be made durable; send it again"}
@@ -57,16 +60,56 @@ class Observing:
         events = await self._parse(call, rows, type_, outcomes)
         work = chains(events)
         if len(work) == 1:
-            reasons = [await self._run(work[0], call, outcomes, backfill)]
-        else:
-            gate = asyncio.Semaphore(AT_ONCE)
+            return self._count(outcomes, [await self._run(work[0], call, outcomes, backfill)])
+        left, late = await self._send_at_once(work, call, outcomes, backfill)
+        gate = asyncio.Semaphore(AT_ONCE)
 
-            async def gated(chain: Chain) -> str:
-                async with gate:
-                    return await self._run(chain, call, outcomes, backfill)
+        async def gated(chain: Chain) -> str:
+            async with gate:
+                return await self._run(chain, call, outcomes, backfill)
 
-            reasons = await asyncio.gather(*(gated(chain) for chain in work))
-        return self._count(outcomes, reasons)
+        return self._count(outcomes, [*late, *await asyncio.gather(*(gated(chain) for chain in left))])
+
+    async def _send_at_once(
+        self, work: list[Chain], call: Call, outcomes: list[Outcome], backfill: bool
+    ) -> tuple[list[Chain], list[str]]:
+        """Send what is one plain step for a shard that is known and connected.
+
+        Returns the chains left to do, and a reason for each that the time ran out for.
+
+        A task a visitor costs more than the visitor's events do. What does not come back with results, for whatever
+        reason, is left as well: its messages make it repeatable.
+        """
+        left: list[Chain] = []
+        sent: list[tuple[Chain, Begun]] = []
+        for chain in work:
+            begun = None
+            if len(chain) == 1 and chain[0].link is None and len(sent) < MOST_AT_ONCE:
+                step = chain[0]
+                payload = _observation(step, backfill)
+                payload["track"], payload["received_ms"] = step.track, call.received_ms
+                begun = self._room.asks.begin(step.track, "observe", payload)
+            if begun is None:
+                left.append(chain)
+            else:
+                sent.append((chain, begun))
+        late: list[str] = []
+        if not sent:
+            return left, late
+        timer = asyncio.get_running_loop().call_later(self._timeout_s, _strike, [begun for _, begun in sent])
+        try:
+            for chain, begun in sent:
+                if await _came_back(begun, chain[0], outcomes):
+                    continue
+                if begun.late is None:
+                    left.append(chain)
+                else:
+                    late.append("deadline_exceeded")
+        finally:
+            timer.cancel()
+            for _, begun in sent:
+                begun.forget()
+        return left, late
 
     async def _parse(
         self, call: Call, rows: list[Any], type_: str | None, outcomes: list[Outcome]
@@ -151,6 +194,27 @@ class Observing:
             return problem(400, first["code"], first["message"], success=False, **counts)
         message = f"all {len(rejected)} events were rejected; the first: {first['message']}"
         return problem(400, "all_rejected", message, success=False, **counts)
+
+
+def _strike(sent: list[Begun]) -> None:
+    for begun in sent:
+        begun.strike()
+
+
+async def _came_back(begun: Begun, step: Step, outcomes: list[Outcome]) -> bool:
+    try:
+        raw = await begun.answer
+    except Unavailable:
+        return False
+    answer = orjson.loads(raw) if raw else {}
+    if _spread(answer, step, outcomes):
+        return True
+    results = answer.get("results")
+    if results is None:
+        return False
+    for index, result in zip(step.indexes, results, strict=True):
+        outcomes[index] = result
+    return True
 
 
 def _observation(step: Step, backfill: bool) -> dict[str, Any]:

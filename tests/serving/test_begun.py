@@ -18,7 +18,7 @@ from actors.stream import Request, StreamServer
 from engine.ids import DecisionId, partition_of
 from serving.app import build_app
 from serving.keys import KeyRing
-from serving.settings import Settings
+from serving.settings import Deadlines, Settings
 from tests.serving.house import NOW_MS, FakeWorlds
 
 N = 4
@@ -30,13 +30,13 @@ DECIDED = {"decision": {"decisionId": ID, "recorded": True, "degraded": None}, "
 class Shards:
     """Two shards behind real streams; what arrives is kept until the test answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         self.arrived: asyncio.Queue[tuple[str, dict[str, Any], Request]] = asyncio.Queue()
         self.servers: list[StreamServer] = []
         self.table = MemoryTable()
         self.router = Router(self.table, refresh_every_s=0.001)
         app = build_app(
-            self.router, FakeWorlds(), Settings(), KeyRing(), clock=lambda: NOW_MS, message_key=b"k" * 32,
+            self.router, FakeWorlds(), settings or Settings(), KeyRing(), clock=lambda: NOW_MS, message_key=b"k" * 32,
             dice=random.Random(1),
         )  # fmt: skip
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1")
@@ -161,3 +161,40 @@ async def test_without_a_stream_nothing_is_sent_at_once(shards: Shards) -> None:
     await shards.servers[home].stop()
     reply = (await shards.decide(deadlineMs=50)).json()
     assert reply["degraded"]["rung"] == "tier1"
+
+
+def batch(*names: str) -> dict[str, Any]:
+    rows = [{"type": "track", "event": "Clicked", "anonymousId": n, "messageId": f"m-{n}"} for n in names]
+    return {"batch": rows}
+
+
+async def test_a_batch_of_many_visitors_is_sent_at_once_and_what_moved_is_asked_again(shards: Shards) -> None:
+    posting = asyncio.ensure_future(shards.http.post("/v1/batch", json=batch("a", "b", "c", "d")))
+    arrived = {}
+    for _ in range(4):
+        op, payload, request = await shards.next()
+        assert op == "observe"
+        arrived[payload["track"]] = request
+    arrived["anon:a"].reply(orjson.dumps({"results": ["accepted"]}))
+    arrived["anon:b"].reply(orjson.dumps({"results": ["duplicate"]}))
+    arrived["anon:c"].reply(orjson.dumps({"moved": "user:u"}))
+    arrived["anon:d"].reply(orjson.dumps({"error": {"code": "bad_thing", "message": "…", "status": 400}}))
+    await shards.answer({"moved": "user:u"})
+    await shards.answer({"results": ["accepted"]})
+    reply = await posting
+    counts = reply.json()
+    assert (reply.status_code, counts["accepted"], counts["duplicates"]) == (200, 2, 1)
+    assert [(r["index"], r["code"]) for r in counts["rejected"]] == [(3, "bad_thing")]
+
+
+async def test_what_does_not_come_back_in_time_is_not_acknowledged() -> None:
+    shards = Shards(Settings(deadlines=Deadlines(observe_ms=50)))
+    await shards.start()
+    posting = asyncio.ensure_future(shards.http.post("/v1/batch", json=batch("a", "b")))
+    _, first, request = await shards.next()
+    request.reply(orjson.dumps({"results": ["accepted"]}))
+    reply = await posting
+    counts = reply.json()
+    assert (reply.status_code, counts["accepted"], counts["reason"]) == (503, 1, "deadline_exceeded")
+    assert first["track"] in ("anon:a", "anon:b")
+    await shards.stop()
