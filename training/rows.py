@@ -1,4 +1,4 @@
-"""Rows of a table file: CSV or JSON lines, gzip or not, separator detected; what cannot be read is reported by line."""
+"""Rows of a table file: CSV, JSON lines or Parquet, gzip or not, separator detected; faults are told by line."""
 
 from __future__ import annotations
 
@@ -49,12 +49,17 @@ class RawTable:
 
 
 def read_rows(path: Path) -> RawTable:
-    """Read a whole file. JSON lines are recognised by their first character, gzip by its first bytes.
+    """Read a whole file. JSON lines are recognised by their first character, gzip and Parquet by their first bytes.
 
-    Objects inside JSON objects become dotted columns; a key that a line lacks is an empty cell. Raises InvalidInput
-    `table_unreadable` when the file is absent, empty, not text or broken as a whole.
+    Of a Parquet file a row's line is its number from 1. Objects inside objects become dotted columns; a key that a line
+    lacks is an empty cell. Raises InvalidInput `table_unreadable` when the file is absent, empty, not text or broken as
+    a whole, `not_installed` for Parquet without pyarrow.
     """
     try:
+        if _is_parquet(path):
+            from training.parquet import read_parquet
+
+            return read_parquet(path)
         with _open(path) as file:
             start = file.readline()
             while start and not start.strip():
@@ -70,13 +75,20 @@ def read_rows(path: Path) -> RawTable:
         raise InvalidInput("table_unreadable", f"{path} cannot be read: {words}") from error
 
 
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"\x1f\x8b":
+        with gzip.open(path) as packed:
+            start = packed.read(4)
+    return start == b"PAR1"
+
+
 def _open(path: Path) -> IO[str]:
     with path.open("rb") as file:
-        magic = file.read(4)
-    if magic == b"PAR1":
-        raise InvalidInput("table_unreadable", f"{path} is Parquet, which is not read yet: write it as CSV")
+        magic = file.read(2)
     # Bytes that are not UTF-8 become lone surrogates, by which their rows are found and reported.
-    if magic[:2] == b"\x1f\x8b":
+    if magic == b"\x1f\x8b":
         return gzip.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="")
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 

@@ -16,7 +16,9 @@ SHOWN_BAD_ROWS = 5
 
 
 def backtest(
-    source: Annotated[Path, typer.Option("--from", help="A table in time order: CSV or JSON lines; gzip or not.")],
+    source: Annotated[
+        Path, typer.Option("--from", help="A table in time order: CSV, JSON lines, Parquet; gzip or not.")
+    ],
     label: Annotated[str, typer.Option(help="The column that says whether it converted.")],
     *,
     positive: Annotated[str | None, typer.Option(help="The value of the label that is a conversion.")] = None,

@@ -20,7 +20,9 @@ SHOWN_BAD_ROWS, SHOWN_POLICIES = 5, 25
 
 
 def evaluate(
-    source: Annotated[Path, typer.Option("--log", help="One decision a row: CSV with a header, or JSON lines.")],
+    source: Annotated[
+        Path, typer.Option("--log", help="One decision a row: CSV with a header, JSON lines or Parquet.")
+    ],
     action: Annotated[str, typer.Option(help="The column of the action that was taken.")],
     reward: Annotated[str, typer.Option(help="The column of what it earned, a number.")],
     propensity: Annotated[str, typer.Option(help="How probable that action was: a column, or a number as 1/3.")],

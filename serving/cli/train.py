@@ -21,7 +21,9 @@ SHOWN_BAD_ROWS = 5
 
 
 def train(
-    source: Annotated[Path, typer.Option("--from", help="A table: CSV with a header, or JSON lines; gzip or not.")],
+    source: Annotated[
+        Path, typer.Option("--from", help="A table: CSV with a header, JSON lines or Parquet; gzip or not.")
+    ],
     label: Annotated[str, typer.Option(help="The column that says whether it converted.")],
     *,
     positive: Annotated[str | None, typer.Option(help="The value of the label that is a conversion.")] = None,

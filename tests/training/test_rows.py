@@ -70,7 +70,7 @@ def test_a_json_line_as_deep_as_a_well_is_a_bad_row(tmp_path):
         (b"\n\n  \n", "is empty"),
         (b"a,b,a\n1,2,3\n", "two columns 'a'"),
         (b'[{"a": 1}]', "JSON array"),
-        (b"PAR1\x00\x00", "Parquet"),
+        (b"PAR1\x00\x00", "as Parquet"),
         (b"\x1f\x8b\x08broken", "cannot be read"),
         ("a,b\n1,2\n".encode("utf-16"), "not text in UTF-8"),
     ],
