@@ -63,6 +63,26 @@ class Publisher:
                 return version
         raise Conflict("book_conflict", "the book is being changed by others all the time; try again")
 
+    async def keep_book(self, book: Book, source: str) -> str:
+        """Keep a book without putting it in force, to try it on a share of users; returns its version.
+
+        Raises:
+            engine.errors.Conflict: `book_conflict`.
+        """
+        for _ in range(ATTEMPTS):
+            kept = [version for version, _ in await self._versions.list("book")]
+            version = book_version(book, 1 + max((int(v[1:].split("-")[0]) for v in kept), default=0))
+            same = [v for v in kept if v.partition("-")[2] == version.partition("-")[2]]
+            if same:
+                return same[-1]
+            try:
+                meta = {"created_ms": self._clock(), "source": source}
+                await self._versions.put("book", version, meta, orjson.dumps(book.data()))
+            except Conflict:
+                continue
+            return version
+        raise Conflict("book_conflict", "books are being kept by others all the time; try again")
+
     async def return_to_book(self, version: str) -> str:
         """Put an earlier book in force.
 

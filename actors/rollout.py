@@ -1,0 +1,286 @@
+"""Rollouts: candidates in, evidence from examples, the world pointer out; every step survives a kill in the store.
+
+The board (`actors.rollout_log`) says what is to be, the world pointer what is: whoever changes the board, or starts
+after a kill, aligns the pointer with it. The verbs of people work from any process, also while nobody looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from actors.rollout_alignment import Alignment, MovesWorld, champion_of
+from actors.rollout_evidence_store import EvidenceStore
+from actors.rollout_log import RolloutLog
+from actors.stores import Stores
+from engine.errors import Conflict, InvalidInput, NotFound
+from engine.prior import PriorModel
+from training.example import Example
+from training.rollout import ENGINE, LIVE, Event, Rollout, Step, look, pause, promote, resume, roll_back
+from training.rollout_board import Board, Change, start_waiting, submit, taken
+from training.rollout_plan import KINDS, Kind, Plan, Traffic, expected
+from training.rollout_users import Users
+
+log = logging.getLogger("kairos.rollout")
+
+LIVE_DOCUMENT: Final = "rollout-live"
+POLICY: Final = (
+    "one rollout at a time; a newer candidate waits until it has ended, and the newest supersedes whichever waits"
+)
+N_TRAFFIC: Final = 5000
+"""Matured examples from which the traffic is estimated."""
+DAY_MS: Final = 86_400_000
+ASK_EVERY_MS: Final = 10_000
+Verb = Callable[[Rollout, str, str, int, dict[str, Any]], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings:
+    """How rollouts go here: the plan, how often evidence is looked at and kept, in seconds."""
+
+    plan: Plan = field(default_factory=Plan)
+    look_every_s: float = 0.5
+    keep_every_s: float = 5.0
+
+
+class Rollouts:
+    """Verbs: submit, look, promote, roll_back, pause, resume, status."""
+
+    def __init__(
+        self, stores: Stores, world: MovesWorld, clock: Callable[[], int], settings: RolloutSettings | None = None
+    ) -> None:
+        assert stores.documents is not None
+        self._versions, self._documents = stores.versions, stores.documents
+        self._clock = clock
+        self._alignment = Alignment(stores.versions, world)
+        self.settings = settings or RolloutSettings()
+        self._log = RolloutLog(stores.documents, stores.versions)
+        self._kept = EvidenceStore(stores.versions, clock)
+        self._users: Users | None = None
+        self._recent: deque[tuple[int, str, int]] = deque(maxlen=N_TRAFFIC)
+        self._told_ms = 0
+        self._asked: tuple[tuple[str, int], int] = ("", 0), 0
+        self._looking = asyncio.Lock()
+
+    # -- by people, and by the trainer -----------------------------------------------------------------
+
+    async def submit(self, kind: Kind, version: str, why: str, by: str = ENGINE, plan: Plan | None = None) -> Rollout:
+        """A candidate that has passed its gates; it starts at once where nothing is under way, else it waits.
+
+        Raises:
+            engine.errors.InvalidInput: `bad_kind`. NotFound: `unknown_version`. Conflict: `already_champion`,
+            `already_submitted`.
+        """
+        if kind not in KINDS:
+            raise InvalidInput("bad_kind", f"kind: found {kind!r}, expected one of {', '.join(KINDS)}")
+        if not (kind == "model" and version == PriorModel.version) and await self._versions.get(kind, version) is None:
+            raise NotFound("unknown_version", f"no {kind} {version}")
+        champion = await self._champions()
+        if champion(kind) == version:
+            raise Conflict("already_champion", f"{kind} {version} is in force already")
+        plan, now_ms = plan or self.settings.plan, self._clock()
+        numbers = {"expected": expected(plan, await self.traffic()).to_dict()}
+
+        def make(board: Board) -> Change:
+            after, events = submit(board, kind, version, plan, why, by, now_ms, numbers)
+            started = start_waiting(after, champion, now_ms, numbers)
+            return (after, events) if started is None else (started[0], [*events, *started[1]])
+
+        board, events = await self._log.change(make)
+        await self._alignment.align(board)
+        return (await self._log.board()).find(events[0].rollout)
+
+    async def promote(self, rollout_id: str, by: str, why: str = "") -> Rollout:
+        """Put the candidate in force now. Raises as `training.rollout.promote`; NotFound `unknown_rollout`."""
+        return await self._by_hand(rollout_id, promote, by, why)
+
+    async def roll_back(self, rollout_id: str, by: str, why: str = "") -> Rollout:
+        """End it; every shard that answers decides with the champion when this returns."""
+        return await self._by_hand(rollout_id, roll_back, by, why)
+
+    async def pause(self, rollout_id: str, by: str, why: str = "") -> Rollout:
+        """Stop the ramp and its clock; the guards stay awake."""
+        return await self._by_hand(rollout_id, pause, by, why)
+
+    async def resume(self, rollout_id: str, by: str, why: str = "") -> Rollout:
+        """Go on where it was paused."""
+        return await self._by_hand(rollout_id, resume, by, why)
+
+    async def _by_hand(self, rollout_id: str, verb: Verb, by: str, why: str) -> Rollout:
+        live = await self._live()
+        numbers = live["numbers"] if live.get("rollout") == rollout_id else {}
+        now_ms = self._clock()
+        board, _ = await self._log.change(
+            lambda held: taken(held, verb(held.find(rollout_id), by, why, now_ms, numbers))
+        )
+        await self._alignment.align(board)
+        return board.find(rollout_id)
+
+    # -- by itself ---------------------------------------------------------------------------------------
+
+    async def look(self, examples: Sequence[Example] = (), source: bytes = b"") -> list[Event]:
+        """Take in what has become of decisions and do what the evidence demands; says what was done.
+
+        `source` is where the reading of examples stands with these: it is kept together with the evidence.
+        """
+        async with self._looking:
+            self._note_traffic(examples)
+            board = await self._log.board()
+            done: list[Event] = []
+            if board.running is None:
+                done += await self._start_waiting()
+                board = await self._log.board()
+            missing = await self._alignment.align(board, ask=self._is_time_to_ask(board.running))
+            running = board.running
+            if running is None:
+                await self._drop_users(None)
+                await self._tell(None, force=bool(done))
+                return done
+            fresh = self._users is None or self._users.rollout_id != running.id
+            users = await self._users_of(running)
+            n_changed = users.observe(examples)
+            for _ in running.plan.stages:
+                events = await self._judge(running, users, missing)
+                done += events
+                board = await self._log.board()
+                if not events or board.running is None or board.running.id != running.id:
+                    break
+                running, missing = board.running, await self._alignment.align(board)
+            if board.running is None or board.running.id != users.rollout_id:
+                await self._alignment.align(board)
+                await self._drop_users(board.running)
+            elif n_changed or done or fresh:
+                await self._kept.save(users, source, self.settings.keep_every_s, force=fresh or bool(done))
+            await self._tell(board.running, force=bool(done))
+            return done
+
+    def _is_time_to_ask(self, running: Rollout | None) -> bool:
+        """Whether to ask the shards again if they can try the candidate: at first, and some times a minute."""
+        if running is None:
+            return False
+        now_ms, asked = self._clock(), (running.id, running.stage)
+        if asked == self._asked[0] and now_ms - self._asked[1] < ASK_EVERY_MS:
+            return False
+        self._asked = asked, now_ms
+        return True
+
+    async def _drop_users(self, running: Rollout | None) -> None:
+        if self._users is not None:
+            self._users = None
+            await self._kept.tidy(running.id if running else None)
+
+    async def _judge(self, running: Rollout, users: Users, missing: str | None) -> list[Event]:
+        numbers = users.numbers(running.stage, scored=running.scored)
+        step = look(running, users.readings(running.stage, scored=running.scored), self._clock(), numbers, missing)
+        if step is None:
+            return []
+        # Somebody may have paused or ended it since it was read: then it is judged anew, next time.
+        _, events = await self._log.change(lambda held: taken(held, step) if held.running == running else None)
+        for event in events:
+            log.info("rollout %s: %s (%s)", event.rollout, event.what, event.why)
+        return events
+
+    async def _start_waiting(self) -> list[Event]:
+        champion, now_ms = await self._champions(), self._clock()
+        traffic = await self.traffic()
+
+        def make(board: Board) -> Change | None:
+            if board.waiting is None:
+                return None
+            return start_waiting(board, champion, now_ms, {"expected": expected(board.waiting.plan, traffic).to_dict()})
+
+        return (await self._log.change(make))[1]
+
+    async def restore(self) -> bytes:
+        """After a start: what a killed process has left half done is finished. Where the reading of examples stood."""
+        await self._log.mend()
+        board = await self._log.board()
+        await self._alignment.align(board)
+        await self._kept.tidy(board.running.id if board.running else None)
+        if board.running is not None:
+            await self._users_of(board.running)
+        return self._kept.source
+
+    async def _users_of(self, running: Rollout) -> Users:
+        if self._users is None or self._users.rollout_id != running.id:
+            self._users = await self._kept.load(running.id, running.plan) or Users(running.id, running.plan)
+        return self._users
+
+    def forget(self, track: str) -> None:
+        """Erase the thread to a person from the evidence; counts remain."""
+        if self._users is not None:
+            self._users.forget(track)
+
+    # -- told --------------------------------------------------------------------------------------------
+
+    async def status(self, n_lines: int = 100) -> dict[str, Any]:
+        """Everything: what is under way with its evidence, what waits, what has ended, the audit log, the traffic."""
+        board, live, traffic = await self._log.board(), await self._live(), await self.traffic()
+        now_ms, running = self._clock(), board.running
+        evidence = live["numbers"] if running is not None and live.get("rollout") == running.id else None
+        return {
+            "rollouts": [told(one, now_ms) for one in board.all()],
+            "running": running and {**told(running, now_ms), "evidence": evidence},
+            "waiting": board.waiting and told(board.waiting, now_ms),
+            "policy": POLICY,
+            "traffic": {"usersPerDay": round(traffic.users_per_day, 1), "conversion": round(traffic.conversion, 5)},
+            "expected": expected(self.settings.plan, traffic).to_dict(),
+            "audit": await self._log.audit(n_lines),
+        }
+
+    async def traffic(self) -> Traffic:
+        """What comes by now, by the last examples that matured; nothing where none have."""
+        if not self._recent:
+            kept = (await self._live()).get("traffic", {})
+            return Traffic(kept.get("users_per_day", 0.0), kept.get("conversion", 0.0))
+        first: dict[str, int] = {}
+        for _, track, label in self._recent:
+            first.setdefault(track, label)
+        times = [t_ms for t_ms, _, _ in self._recent]
+        span_ms = max(max(times) - min(times), 1000)
+        return Traffic(len(first) / span_ms * DAY_MS, sum(first.values()) / len(first))
+
+    def _note_traffic(self, examples: Sequence[Example]) -> None:
+        self._recent.extend((e.t_ms, e.track, e.label) for e in examples if e.matured and not e.withdrawn)
+
+    async def _live(self) -> dict[str, Any]:
+        found = await self._documents.get(LIVE_DOCUMENT)
+        return found[1] if found else {}
+
+    async def _tell(self, running: Rollout | None, *, force: bool) -> None:
+        """Let other processes see the evidence; at most once a second, since each time is a write to disk."""
+        now_ms = self._clock()
+        if not force and now_ms - self._told_ms < 1000:
+            return
+        self._told_ms = now_ms
+        numbers = self._users.numbers(running.stage, scored=running.scored) if running and self._users else {}
+        traffic = await self.traffic()
+        document = {
+            "rollout": running.id if running else None, "numbers": numbers, "at_ms": now_ms,
+            "traffic": {"users_per_day": traffic.users_per_day, "conversion": traffic.conversion},
+        }  # fmt: skip
+        rev, held = await self._documents.get(LIVE_DOCUMENT) or (0, {})
+        if {**held, "at_ms": now_ms} != document:
+            await self._documents.compare_and_set(LIVE_DOCUMENT, rev, document)
+
+    async def _champions(self) -> Callable[[Kind], str]:
+        pointer = await self._versions.world()
+        return partial(champion_of, pointer)
+
+
+def told(rollout: Rollout, now_ms: int) -> dict[str, Any]:
+    """A rollout as `GET /v1/rollouts` says it."""
+    live = rollout.phase in LIVE
+    return {
+        "id": rollout.id, "kind": rollout.kind, "candidate": rollout.candidate, "champion": rollout.champion,
+        "phase": str(rollout.phase), "stage": rollout.at.text, "share": rollout.at.share if live else 0.0,
+        "stageSeconds": round(rollout.elapsed_s(now_ms), 1) if live else None,
+        "why": rollout.why, "by": rollout.by, "reason": rollout.reason, "submittedMs": rollout.submitted_ms,
+        "startedMs": rollout.started_ms or None, "endedMs": rollout.ended_ms or None,
+        "stages": [stage.text for stage in rollout.plan.stages],
+    }  # fmt: skip
