@@ -19,6 +19,10 @@ class Call:
     send: Callable[[Reply], None]
     answered: bool = False
 
+    def tracks(self) -> list[str]:
+        """The identities that it names."""
+        return [self.payload[name] for name in ("track", "anon", "root", "to") if name in self.payload]
+
     def answer(self, reply: Reply) -> None:
         """Send the reply; a second one is dropped."""
         if not self.answered:

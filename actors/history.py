@@ -10,13 +10,14 @@ import orjson
 from actors.segment import Row
 from actors.segments import Segments
 from actors.stores import Journal, Position
+from engine.ids import DecisionId
 from engine.record import Record
 
 CHUNK: Final = 500
 
 
 class History:
-    """Verbs: get, read, records_of. Without segments it is the journal alone.
+    """Verbs: get, read, entries, records_of, placed_records_of. Without segments it is the journal alone.
 
     `foreign` is for readers that do not own the partitions: they look at the archive anew with every chunk.
     """
@@ -69,15 +70,21 @@ class History:
 
     async def records_of(self, partition: int, tracks: Collection[str]) -> list[Record]:
         """Every record of these tracks, in journal order."""
-        found: list[Record] = []
+        return [record for _, record in await self.placed_records_of(partition, tracks)]
+
+    async def placed_records_of(self, partition: int, tracks: Collection[str]) -> list[tuple[DecisionId, Record]]:
+        """Every record of these tracks with its place, in journal order."""
+        found: list[tuple[DecisionId, Record]] = []
         after: Position | None = None
         if self._segments is not None:
             after, rows = await self._segments.naming(partition, tracks)
-            found = [r for row in rows for r in _of(row, tracks)]
+            found = [placed for row in rows for placed in _of(partition, row, tracks)]
         async for row in self.entries(partition, after):
-            found += _of(row, tracks)
+            found += _of(partition, row, tracks)
         return found
 
 
-def _of(row: Row, tracks: Collection[str]) -> list[Record]:
-    return [r for r in orjson.loads(row[1])[1:] if r is not None and r[1] in tracks]
+def _of(partition: int, row: Row, tracks: Collection[str]) -> list[tuple[DecisionId, Record]]:
+    position, payload = row
+    records = enumerate(orjson.loads(payload)[1:])
+    return [(DecisionId(partition, *position, i), r) for i, r in records if r is not None and r[1] in tracks]

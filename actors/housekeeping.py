@@ -9,10 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from actors.partition import unpack
+from actors.partition import DamagedSnapshot, restored
 from actors.stores import Position
 from engine.errors import KairosError, Unavailable
-from engine.track import Track
 
 if TYPE_CHECKING:
     from actors.partition import Partition
@@ -106,12 +105,19 @@ class Housekeeping:
                 now_ms = self._shard.clock()
                 for track_id, snapshot in zip(asleep, found, strict=True):
                     if track_id not in partition.used_ms:
-                        partition.activate(track_id, snapshot, now_ms)
+                        self._activate(partition, track_id, snapshot, now_ms)
         except Exception as failure:
             self._end(round_, failure)
         finally:
             round_.busy = False
             self._shard.wake()
+
+    def _activate(self, partition: Partition, track_id: str, snapshot: bytes | None, now_ms: int) -> None:
+        try:
+            partition.activate(track_id, snapshot, now_ms)
+        except DamagedSnapshot as damage:
+            self._shard.mending.begin(partition, track_id, damage)
+            raise
 
     async def _save(
         self, round_: Round, chunk: Sequence[str], saved: dict[str, bytes], gone: Sequence[str], at: Position
@@ -225,7 +231,11 @@ class Housekeeping:
         for name, snapshot in zip(names, found, strict=True):
             if snapshot is None or name in partition.dirty:
                 continue
-            track = Track.restore(unpack(snapshot)[2])
+            try:
+                track, _ = restored(snapshot)
+            except DamagedSnapshot as damage:
+                shard.mending.begin(partition, name, damage)
+                continue
             if track.root == name and track.moved_to is None and partition.expired(track, now_ms):
                 await shard.ask("expire", {"track": name}, partition.index)
             await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +17,10 @@ from engine.track import Track
 
 READ_CHUNK: Final = 500
 RETENTION_MS: Final = 400 * 24 * 3600 * 1000
+
+
+class DamagedSnapshot(errors.KairosError):
+    """The stored form of one track cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +139,19 @@ class Partition:
         return list(found)
 
     def activate(self, track_id: str, snapshot: bytes | None, now_ms: int) -> None:
-        """Bring a track into memory from its snapshot and the tail."""
+        """Bring a track into memory from its snapshot and the tail.
+
+        Raises:
+            DamagedSnapshot: nothing has changed.
+        """
         track: Track | None = None
         at: Position = (0, 0)
         if snapshot is not None:
-            epoch, seq, state = unpack(snapshot)
-            track, at = Track.restore(state), (epoch, seq)
+            track, at = restored(snapshot)
         for decision_id, record in self.tail.pop(track_id, ()):
             place = (decision_id.epoch, decision_id.seq)
             if place > at:
-                track = self._folded(track, record, decision_id)
+                track = self.folded(track, record, decision_id)
                 self.dirty[track_id] = max(self.dirty.get(track_id, (0, 0)), place)
         if track is not None and self._alone_and_expired(track, now_ms):
             track = None
@@ -153,7 +160,8 @@ class Partition:
             self.live[track_id] = track
         self.used_ms[track_id] = now_ms
 
-    def _folded(self, track: Track | None, record: Record, decision_id: DecisionId) -> Track | None:
+    def folded(self, track: Track | None, record: Record, decision_id: DecisionId) -> Track | None:
+        """A track after one more record."""
         # A rebuild comes to the same: what had expired when a record was received is no part of what follows.
         if track is not None and self._alone_and_expired(track, record[2]):
             track = None
@@ -194,7 +202,7 @@ class Partition:
         self.pending.append(record)
         self._note_unfinished(record, decision_id)
         track_id = record[1]
-        track = self._folded(self.live.get(track_id), record, decision_id)
+        track = self.folded(self.live.get(track_id), record, decision_id)
         if track is None:
             self.live.pop(track_id, None)
         else:
@@ -219,15 +227,7 @@ class Partition:
 
     def snapshots_of(self, track_ids: Iterable[str]) -> tuple[dict[str, bytes], list[str]]:
         """Snapshots of tracks as they are, labelled with the position they include, and those with nothing left."""
-        saved: dict[str, bytes] = {}
-        gone: list[str] = []
-        for track_id in track_ids:
-            track = self.live.get(track_id)
-            if track is None:
-                gone.append(track_id)
-            else:
-                saved[track_id] = pack([*self.position, track.snapshot()])
-        return saved, gone
+        return packed({track_id: self.live.get(track_id) for track_id in track_ids}, self.position)
 
     def saved(self, track_ids: Iterable[str], at: Position) -> None:
         """Snapshots taken at `at` are in the store."""
@@ -242,6 +242,26 @@ class Partition:
             self.live.pop(track_id, None)
             del self.used_ms[track_id]
         return len(idle)
+
+
+def packed(tracks: Mapping[str, Track | None], position: Position) -> tuple[dict[str, bytes], list[str]]:
+    """Snapshots of tracks that include everything up to a position, and the names of those with nothing left."""
+    saved = {name: pack([*position, track.snapshot()]) for name, track in tracks.items() if track is not None}
+    return saved, [name for name, track in tracks.items() if track is None]
+
+
+def restored(snapshot: bytes) -> tuple[Track, Position]:
+    """The track of a snapshot, and the position that it includes.
+
+    Raises:
+        DamagedSnapshot: it cannot be read.
+    """
+    try:
+        epoch, seq, state = unpack(snapshot)
+        return Track.restore(state), (int(epoch), int(seq))
+    except Exception as failure:
+        # Whatever is wrong with the bytes shows in whatever reads them.
+        raise DamagedSnapshot("damaged_snapshot", f"{len(snapshot)} bytes: {failure!r}") from failure
 
 
 def pack(state: list[Any]) -> bytes:

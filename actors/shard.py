@@ -16,9 +16,10 @@ from actors.erasure import Erasure
 from actors.history import History
 from actors.housekeeping import Housekeeping
 from actors.links import PARKED, Links
+from actors.mending import Mending
 from actors.operations import Decided, Reply, Scene, unavailable
 from actors.ownership import Ownership
-from actors.partition import Partition, raise_for
+from actors.partition import DamagedSnapshot, Partition, raise_for
 from actors.reading import Reading
 from actors.shard_settings import ShardSettings
 from actors.stores import Journal, Snapshots, Table
@@ -71,10 +72,11 @@ class SessionShard:
         self.key = b""
         self.exchange = Exchange("EUR")
         self.counts: dict[str, int] = {"batches": 0, "calls": 0, "resets": 0, "activations": 0, "passivations": 0}
+        self.counts["damaged_snapshots"] = 0
         self.incarnation = 0
         self.stopping = False
         self.links, self.erasure, self.reading = Links(self), Erasure(self), Reading(self)
-        self.ownership, self.housekeeping = Ownership(self), Housekeeping(self)
+        self.ownership, self.housekeeping, self.mending = Ownership(self), Housekeeping(self), Mending(self)
         self._inbox: list[Call] = []
         self._arrived = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -242,11 +244,12 @@ class SessionShard:
         """Bring every profile touched by the calls into memory; two or three rounds, each one trip to the store."""
         wanted: dict[tuple[int, str], Call] = {}
         while True:
+            if self.mending.busy:
+                calls = self.mending.refuse(calls)
             wanted.clear()
             for call in calls:
                 partition = self.partitions[call.partition]
-                names = [call.payload[k] for k in ("track", "anon", "root", "to") if k in call.payload]
-                for track_id in partition.missing(names):
+                for track_id in partition.missing(call.tracks()):
                     wanted[call.partition, track_id] = call
             if not wanted:
                 return calls
@@ -264,7 +267,10 @@ class SessionShard:
                 held = self.partitions.get(index)
                 if held is None or held.epoch != epochs[index] or track_id in held.used_ms:
                     continue
-                held.activate(track_id, snapshot, now_ms)
+                try:
+                    held.activate(track_id, snapshot, now_ms)
+                except DamagedSnapshot as damage:
+                    self.mending.begin(held, track_id, damage)
             self.counts["activations"] += len(keys)
 
     def _still_mine(self, call: Call, epochs: dict[int, int]) -> bool:
