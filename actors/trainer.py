@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import numpy as np
+import psutil
 
 from actors.lessons import Columns, Hearing, Session
 from actors.runs import OVER, QUEUED, RUNNING, Run, Runs
@@ -65,6 +66,8 @@ class Trainer:
         # Rows that have matured since the last look, and since features were last compared.
         self._n_new = self._n_uncompared = 0
         self._watching = False
+        self._run: str | None = None
+        self._champion: str | None = None
         self._last_look_ms = self._last_retrain_ms = self._last_churn_ms = 0
         self._resumed = False
         self._work: asyncio.Task[None] | None = None
@@ -123,12 +126,13 @@ class Trainer:
         if not self._resumed:
             await self._resume()
         champion = await self._watched(fresh)
+        self._champion = champion.version if champion is not None else None
         await self._ask_for_what_is_due(champion)
         done = None
         waiting = [run for run in await self._runs.list() if run["state"] == QUEUED]
         if waiting:
             done = await self.perform(waiting[0])
-        await self._tell(champion)
+        await self._tell()
         return done
 
     # -- what is due -----------------------------------------------------------------------------------
@@ -228,7 +232,8 @@ class Trainer:
             return None
         alarms = self._watch.take() if run["target"] == "conversion" else ()
         self._alarms += len(alarms)
-        hearing = self._hearing = Hearing()
+        hearing, self._run = Hearing(), str(run["id"])
+        self._hearing = hearing
         beat = asyncio.create_task(self._beat(run["id"], hearing))
         try:
             outcome = await self._outcome(begun, hearing)
@@ -240,7 +245,7 @@ class Trainer:
             beat.cancel()
             with suppress(asyncio.CancelledError):
                 await beat
-            self._hearing = None
+            self._hearing = self._run = None
         ended_ms = self._clock()
         told = [f"{alarm.cause}: {alarm.sentence}" for alarm in alarms]
         done = await self._runs.change(run["id"], RUNNING, **outcome, ended_ms=ended_ms, alarms=told)
@@ -284,12 +289,13 @@ class Trainer:
                 run = await self._runs.change(run_id, RUNNING, stage=hearing.stage, share=round(hearing.share, 3))
                 if run is not None and run["cancel"]:
                     hearing.end("cancelled")
+                await self._tell()
 
-    async def _tell(self, champion: Champion | None) -> None:
+    async def _tell(self) -> None:
         state = {
-            "pid": os.getpid(), "owner": self._owner, "beat_ms": self._clock(), "rows": self._source.n_rows,
-            "new_rows": self._n_new, "champion": champion.version if champion else None,
-            "drift": self._watch.alarmed, "alarms": self._alarms, "runs": self._counts,
+            "pid": os.getpid(), "rss_bytes": psutil.Process().memory_info().rss, "owner": self._owner,
+            "beat_ms": self._clock(), "run": self._run, "rows": self._source.n_rows, "new_rows": self._n_new,
+            "champion": self._champion, "drift": self._watch.alarmed, "alarms": self._alarms, "runs": self._counts,
             "last_look_ms": self._last_look_ms, "last_retrain_ms": self._last_retrain_ms,
         }  # fmt: skip
         await self._runs.tell(state)

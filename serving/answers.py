@@ -99,6 +99,16 @@ class SignalCounts(Shape):
     rejected: list[Rejection]
 
 
+class Harmony(Shape):
+    """How the answer goes together with Tier 1's suggestions."""
+
+    mode: str | None
+    agreement: float | None = Field(description="Average overlap with Tier 1's order, 0–1.")
+    divergence: float | None = Field(description="How far the blend departs from it, where the book has a limit.")
+    would: list[str] | None = Field(description="What Tier 2 would have shown, where it was not.")
+    source: str | None = Field(default=None, description="fetched, cached, stale, or why there are no suggestions.")
+
+
 class Decision(Shape):
     """The answer for one placement."""
 
@@ -116,6 +126,7 @@ class Decision(Shape):
     holdout: bool
     variants: dict[str, str]
     degraded: Degraded | None
+    tier1: Harmony | None = None
     signals: SignalCounts | None = None
     explain: Any = None
 
@@ -171,10 +182,55 @@ class Scored(Shape):
     model: Any
 
 
+class Tier1State(Shape):
+    """Whom this ingress asks for suggestions, how that goes, and how far the tiers agree."""
+
+    sources: list[dict[str, Any]]
+    agreement: list[dict[str, Any]]
+
+
 class Models(Shape):
     """Versions with their cards."""
 
     models: list[dict[str, Any]]
+
+
+class TrainingAccepted(Shape):
+    """A training will be done."""
+
+    run_id: str
+    joined: bool = Field(description="One waited already; this is its id.")
+
+
+class TrainingRun(Shape):
+    """One training: where it stands, and every gate with its numbers."""
+
+    run_id: str
+    target: Literal["conversion", "churn"]
+    recipe: Literal["retrain", "refit"] | None
+    why: str
+    state: Literal["queued", "running", "submitted", "published", "kept", "refused", "failed", "cancelled"] = Field(
+        description="submitted: handed to the rollout; published: in force; kept: without a rollout."
+    )
+    stage: str | None
+    share: float = Field(description="How much of it is done, 0–1.")
+    attempt: int
+    asked_ms: int
+    started_ms: int | None
+    ended_ms: int | None
+    reason: str | None = Field(description="A stable code where it came to nothing.")
+    message: str | None
+    champion: str | None
+    candidate: str | None
+    n_rows: int | None
+    findings: list[dict[str, Any]]
+
+
+class Trainings(Shape):
+    """The newest trainings, and how the trainer stands."""
+
+    trainer: dict[str, Any] | None
+    runs: list[TrainingRun]
 
 
 class BookInForce(Shape):

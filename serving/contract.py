@@ -204,6 +204,13 @@ class Reward(Shape):
     type: Annotated[str, Field(min_length=1, max_length=64)]
 
 
+class TrainRequest(Shape):
+    """What to train: trees anew or leaves refitted; the conversion model, or the one of churn."""
+
+    recipe: Literal["retrain", "refit"] | None = None
+    target: Literal["conversion", "churn"] = "conversion"
+
+
 class Identities(Shape):
     """A user and one of their devices."""
 

@@ -46,4 +46,6 @@ SCORE: Final[dict[str, Any]] = {"userId": "ada"}
 SCORED: Final[dict[str, Any]] = {
     "conversion": 0.3, "churn": 0.12, "score": DECISION["score"], "model": DECISION["model"],
 }  # fmt: skip
+TRAIN: Final[dict[str, Any]] = {"recipe": "retrain", "target": "conversion"}
+TRAINED: Final[dict[str, Any]] = {"runId": "t7", "joined": False}
 ROLLBACK: Final[dict[str, Any]] = {"version": "b1-5f2c9a10"}

@@ -71,7 +71,13 @@ def _operations() -> list[_Operation]:
         o("post", "/v1/identities/unlink", "Undo a merge", "admin", a.Unlinked, c.Identities, e.UNLINK,
           {"unlinked": True}, (*_WRITES, 404)),
         o("post", "/v1/score", "Score a visitor", "decide", a.Scored, c.ScoreRequest, e.SCORE, e.SCORED, _WRITES),
+        o("get", "/v1/tier1", "Tier 1 as this ingress sees it", "admin", a.Tier1State, errors=(401, 403)),
         o("get", "/v1/models", "Models with their cards", "admin", a.Models, errors=(401, 403, 503)),
+        o("post", "/v1/train", "Ask for a training", "admin", a.TrainingAccepted, c.TrainRequest, e.TRAIN, e.TRAINED,
+          _WRITES, status=202),
+        o("get", "/v1/train", "Trainings, and how the trainer stands", "admin", a.Trainings, errors=(401, 403, 503)),
+        o("get", "/v1/train/{id}", "A training", "admin", a.TrainingRun, errors=(401, 403, 404, 503)),
+        o("post", "/v1/train/{id}/cancel", "End a training", "admin", a.TrainingRun, errors=(401, 403, 404, 503)),
         o("get", "/v1/campaigns", "The campaign book in force", "admin", a.BookInForce, errors=(401, 403, 503)),
         o("put", "/v1/campaigns", "Replace the campaign book", "admin", a.BookVersion, "application/yaml",
           answer_example=e.ROLLBACK, errors=_WRITES),
@@ -147,6 +153,8 @@ _NO_BRACES: Final = str.maketrans("", "", "{}")
 
 
 def _id(path: str) -> str:
+    if "/train/" in path:
+        return "A runId."
     return "A decisionId." if "decisions" in path else "A profileId, or `user:<userId>`, or `anon:<anonymousId>`."
 
 
@@ -155,8 +163,9 @@ def _tag(path: str) -> str:
         return "About"
     name = path.split("/")[2]
     return {
-        "decide": "Decide", "decisions": "Decide", "score": "Decide", "profiles": "Profiles", "identities": "Profiles",
-        "campaigns": "Campaigns", "models": "Models",
+        "decide": "Decide", "decisions": "Decide", "score": "Decide", "tier1": "Decide",
+        "profiles": "Profiles", "identities": "Profiles",
+        "campaigns": "Campaigns", "models": "Models", "train": "Models",
     }.get(name, "Observe")  # fmt: skip
 
 

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Answer = dict[str, Any]
 Clock = Callable[[], int]
 """The time in epoch milliseconds."""
 Readiness = Callable[[], Awaitable[Mapping[str, object]]]
 """What `/readyz` tells; `{"ready": bool, …}`."""
+
+
+class Trainings(Protocol):
+    """Trainings asked for, under way and done."""
+
+    async def ask(
+        self, why: str, recipe: Literal["retrain", "refit"] | None, target: Literal["conversion", "churn"]
+    ) -> tuple[str, bool]:
+        """The id of a training that will be done, and whether it was asked for already."""
+
+    async def get(self, run_id: str) -> dict[str, Any]:
+        """A training as it stands.
+
+        Raises:
+            NotFound: `unknown_run`.
+        """
+
+    async def list(self) -> list[dict[str, Any]]:
+        """Every training that is kept, the oldest first."""
+
+    async def cancel(self, run_id: str) -> dict[str, Any]:
+        """End a training; one that is over stays as it is."""
+
+    async def told(self) -> dict[str, Any] | None:
+        """How the trainer stands; None where there never was one."""
 
 
 class Worlds(Protocol):

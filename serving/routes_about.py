@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 
@@ -14,6 +15,7 @@ from serving.endpoint import Call, Room
 from serving.openapi import openapi
 from serving.ports import Readiness
 from serving.problems import JSON, Headers, Reply, json_reply, problem
+from serving.training_meters import training_text
 
 _POLICY = (
     b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
@@ -48,8 +50,13 @@ class About:
         return json_reply({"status": "ready", **state})
 
     async def metrics(self, call: Call) -> Reply:  # noqa: ARG002
-        """Counters and histograms of this ingress."""
-        return Reply(200, self._room.meters.text(), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
+        """Counters and histograms of this ingress, and how the trainer stands."""
+        text = self._room.meters.text()
+        if self._room.trainings is not None:
+            # A store that does not answer must not take the other figures along.
+            with suppress(KairosError):
+                text += training_text(await self._room.trainings.told(), self._room.clock())
+        return Reply(200, text, [(b"content-type", CONTENT_TYPE_LATEST.encode())])
 
     async def description(self, call: Call) -> Reply:  # noqa: ARG002
         """OpenAPI 3.1."""
