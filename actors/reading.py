@@ -18,7 +18,7 @@ from engine.ids import DecisionId
 from engine.inputs import Inputs, cohorts_of
 from engine.profile import view
 from engine.record import DECISION, ENGINE_VERSION, Record
-from engine.schema import PROFILE_FEATURES
+from engine.schema import PROFILE_FEATURES, schema_hash
 from engine.world import World
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Reading:
             "at_ms": record[2],
             "versions": {"engine": engine, "book": book, "model": model, "schema": schema},
             "inputs": {
-                "features": dict(zip(PROFILE_FEATURES, record[7][1], strict=True)),
+                "features": await self._features(schema, record[7][1]),
                 "context": inputs.context,
                 "memberships": inputs.memberships,
                 "served": inputs.served,
@@ -134,6 +134,13 @@ class Reading:
             shown["identical"] = shown["replay"]["identical"]
         return {"record": shown}
 
+    async def _features(self, schema: str, values: list[float | None]) -> dict[str, float | None]:
+        """By the names they had when they were recorded; by their places where nobody knows these any more."""
+        names = await self._shard.worlds.schemas.names(schema)
+        if names is None or len(names) != len(values):
+            names = tuple(f"feature_{i}" for i in range(len(values)))
+        return dict(zip(names, values, strict=True))
+
     async def _rewards(self, wanted: DecisionId, track_id: str) -> dict[str, Any] | None:
         reply = await self._shard.ask("rewards", {"track": track_id, "decision_id": str(wanted)}, wanted.partition)
         if "moved" in reply:
@@ -146,13 +153,16 @@ class Reading:
         return await self._shard.worlds.at(record[5], record[8][12])
 
     async def _explained(self, record: Record) -> dict[str, Any] | None:
-        world = await self._world(record)
+        world = await self._world(record) if record[5][3] == schema_hash() else None
         if world is None:
             return None
         return explain(Inputs.from_list(record[7]), world, Decision.from_list(record[8]), record[2])
 
     async def _replay(self, record: Record) -> dict[str, Any]:
         """Execute the recorded rung from the recorded inputs and versions and compare field by field."""
+        if record[5][3] != schema_hash():
+            schemas = f"recorded with the features of schema {record[5][3]}, replayed with those of {schema_hash()}"
+            return {"identical": False, "differs": ["schema"], "reason": schemas}
         world = await self._world(record)
         if world is None:
             return {"identical": False, "differs": ["versions"], "reason": "a version it names is no longer kept"}

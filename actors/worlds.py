@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from actors.published_offers import CATALOGUE, POSTERIORS, PublishedOffers
+from actors.schemas import Schemas
 from actors.stores import Versions
 from engine.book import compile_book, load_book
 from engine.compiled import CompiledBook
@@ -34,7 +35,7 @@ class Worlds:
     """
 
     def __init__(self, versions: Versions, load_model: LoadModel) -> None:
-        self._versions = versions
+        self._versions, self.schemas = versions, Schemas(versions)
         self._load_model = load_model
         self._books: dict[str, CompiledBook] = {}
         self._models: dict[str, Predictor] = {PriorModel.version: PriorModel()}
@@ -48,6 +49,7 @@ class Worlds:
 
         A version that cannot be loaded leaves the world as it is, and raises; a candidate that cannot is not tried.
         """
+        await self.schemas.keep()
         pointer = await self._versions.world()
         if not pointer["book"] or pointer["rev"] <= self._rev:
             return False
