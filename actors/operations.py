@@ -17,6 +17,7 @@ from engine.dice import SeededDice
 from engine.geo import nearest_geofence
 from engine.ids import message_hash, profile_id
 from engine.inputs import Inputs, Request, read_inputs
+from engine.harmony import tell_source
 from engine.money import Exchange
 from engine.profile import view
 from engine.record import (
@@ -240,8 +241,11 @@ def inputs_for(scene: Scene, found: Whereabouts, payload: dict[str, Any]) -> Inp
     consent = payload.get("consent") or {}
     request = Request(
         payload["placement"], payload.get("campaign"), payload.get("base") or [],
-        payload.get("limit") or 1, payload.get("page_view_id"),
+        payload.get("limit") or 1, payload.get("page_view_id"), payload.get("source"),
     )  # fmt: skip
+    if inputs.request.source is not None:
+        tell_source(body, inputs.request.source)
+    scene.desk.finish(body, decision, inputs, decision_id)
     personal = consent.get("personalisation", True)
     track = found.view() if personal else Track.fresh(found.root)
     root_track = scene.partition.live.get(found.root)
@@ -276,6 +280,8 @@ def score_for(scene: Scene, payload: dict[str, Any]) -> Reply:
         decision = Decision(model=scene.world.model_version)
     body = decision.response(found.root, placement, None)
     return {
+    if inputs.request.source is not None:
+        tell_source(body, inputs.request.source)
         "profileId": body["profileId"], "conversion": decision.conversion, "churn": decision.churn,
         "score": body["score"], "model": body["model"],
     }  # fmt: skip

@@ -14,6 +14,7 @@ from engine.decide import decide
 from engine.decision import Decision
 from engine.explain import explain
 from engine.features import profile_features
+from engine.harmony import tell_source
 from engine.ids import DecisionId
 from engine.inputs import Inputs, cohorts_of
 from engine.profile import view
@@ -76,6 +77,8 @@ class Reading:
     async def _again(self, wanted: DecisionId, record: Record, explained: bool) -> Reply:
         inputs, decision = Inputs.from_list(record[7]), Decision.from_list(record[8])
         body = decision.response(inputs.root, inputs.request.placement, str(wanted))
+        if inputs.request.source is not None:
+            tell_source(body, inputs.request.source)
         if explained:
             body["explain"] = await self._explained(record)
         return {"decision": body, "status": 200}
@@ -127,6 +130,8 @@ class Reading:
             "explain": await self._explained(record),
         }
         rewards = await self._rewards(wanted, record[1])
+        if inputs.request.source is not None:
+            tell_source(shown, inputs.request.source)
         if rewards is not None:
             shown["rewards"] = rewards
         if replay:

@@ -152,6 +152,14 @@ def overlap(mine: Sequence[str], theirs: Sequence[str]) -> float:
     return total / depth
 
 
+def tell_source(body: dict[str, Any], source: str) -> None:
+    """Say in an answer where Tier 1's suggestions came from, or why there were none."""
+    told = body.setdefault("tier1", {"mode": None, "agreement": None, "divergence": None, "would": None})
+    told["source"] = source
+    if source.startswith("TIER1_") and body["degraded"] is None:
+        body["degraded"] = {"rung": "model", "reason": source}
+
+
 def logit(p: float) -> float:
     """Log-odds, of a probability kept a millionth away from 0 and 1."""
     p = min(1.0 - EPSILON, max(EPSILON, p))

@@ -17,20 +17,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors.asking import Asks
 from engine.errors import NotFound
 from engine.events import TYPES
+from serving.agreements import Agreements
 from serving.consent import ConsentReader
 from serving.context import ContextReader
 from serving.endpoint import Endpoint, Handler, Room, cors_headers
 from serving.keys import KeyRing
 from serving.meters import Meters
 from serving.places import places_of
-from serving.ports import Clock, Readiness, Worlds
+from serving.ports import Clock, Readiness, Trainings, Worlds
 from serving.problems import Reply, WrongMethod, problem, problem_of
 from serving.routes_about import About
 from serving.routes_books import Books
 from serving.routes_decide import Deciding
 from serving.routes_observe import Observing
 from serving.routes_profiles import Profiles, Records
+from serving.routes_tier1 import Tier1Told
+from serving.routes_train import Training
 from serving.settings import Settings
+from serving.tier1 import Tier1
 
 SMALL: Final = 32 * 1024
 """Most bytes of a body that only names things."""
@@ -78,20 +82,25 @@ def build_app(
     message_key: bytes,
     readiness: Readiness | None = None,
     dice: random.Random | None = None,
+    trainings: Trainings | None = None,
+    tier1: Tier1 | None = None,
 ) -> Starlette:
     """Make the application.
 
     `message_key` hashes message ids and must be the same in every ingress of a data set; `dice` makes span ids and
-    the hashes of events without a `messageId`.
+    the hashes of events without a `messageId`. Whom to ask for Tier 1's suggestions is told to `tier1`.
 
     Raises:
         InvalidInput: `keys_required`, for a bind beyond loopback without keys.
     """
     keys.check_bind(settings)
+    meters = Meters()
     room = Room(
         asks=asks, worlds=worlds, settings=settings, keys=keys, clock=clock, message_key=message_key,
-        dice=dice or random.Random(secrets.randbits(128)), meters=Meters(),
+        dice=dice or random.Random(secrets.randbits(128)), meters=meters,
         contexts=ContextReader(places=places_of(settings)), consents=ConsentReader(settings.consent),
+        trainings=trainings,
+        tier1=tier1 or Tier1(settings.tier1), agreements=Agreements(meters.registry),
     )  # fmt: skip
     routes = _routes(room, readiness)
     app = KairosApp(routes=routes, exception_handlers={HTTPException: _refuse})
@@ -106,6 +115,7 @@ def build_app(
 def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
     observing, deciding, books = Observing(room), Deciding(room), Books(room)
     records, profiles, about = Records(room), Profiles(room), About(room, readiness)
+    training = Training(room)
     body = room.settings.body
 
     def route(method: str, path: str, handle: Handler, access: str | None, limit: int | None = None) -> Route:
@@ -129,7 +139,12 @@ def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
         route("DELETE", "/v1/profiles/{id:path}", profiles.erase, "admin"),
         route("POST", "/v1/identities/unlink", profiles.unlink, "admin", SMALL),
         route("POST", "/v1/score", profiles.score, "decide", SMALL),
+        route("GET", "/v1/tier1", Tier1Told(room).read, "admin"),
         route("GET", "/v1/models", books.models, "admin"),
+        route("POST", "/v1/train", training.ask, "admin", SMALL),
+        route("GET", "/v1/train", training.list, "admin"),
+        route("GET", "/v1/train/{id}", training.read, "admin"),
+        route("POST", "/v1/train/{id}/cancel", training.cancel, "admin", SMALL),
         route("GET", "/v1/campaigns", books.read, "admin"),
         route("PUT", "/v1/campaigns", books.replace, "admin", body.book_bytes),
         route("POST", "/v1/campaigns/dry-run", books.dry_run, "admin", body.book_bytes),

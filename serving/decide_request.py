@@ -30,6 +30,8 @@ class DecideRequest:
     limit: int
     deadline_ms: int
     explain: bool
+    source: str | None = None
+    """Where `base` came from if not from the request, or why there is none."""
 
 
 def read_decide(
@@ -64,7 +66,7 @@ def read_decide(
         positions=positions,
         rejects=rejects,
         gave_signals=given is not None,
-        base=_base(body.get("base"), settings.body.n_base),
+        base=read_base(body.get("base"), settings.body.n_base),
         limit=_whole("limit", body.get("limit"), 1, 100, settings.default_limit),
         deadline_ms=_whole("deadlineMs", body.get("deadlineMs"), 1, 10_000, settings.deadlines.decide_ms),
         explain=explain is True,
@@ -83,7 +85,12 @@ def _whole(name: str, value: object, low: int, high: int, default: int) -> int:
     return value
 
 
-def _base(rows: object, n_most: int) -> list[dict[str, Any]]:
+def read_base(rows: object, n_most: int) -> list[dict[str, Any]]:
+    """Tier 1's suggestions, each id once, where it came first.
+
+    Raises:
+        Rejected: `bad_base`.
+    """
     if rows is None:
         return []
     if not isinstance(rows, list) or len(rows) > n_most:

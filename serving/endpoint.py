@@ -14,14 +14,16 @@ from starlette.types import Receive, Scope, Send
 
 from actors.asking import Asks
 from engine.errors import Forbidden, KairosError
+from serving.agreements import Agreements
 from serving.bodies import ClientGone, HeaderMap, drain, read_body
 from serving.consent import ConsentReader
 from serving.context import ContextReader, Hints
 from serving.keys import KeyRing
 from serving.meters import Meters
-from serving.ports import Clock, Worlds
+from serving.ports import Clock, Trainings, Worlds
 from serving.problems import Headers, Reply, problem, problem_of
 from serving.settings import Settings, is_loopback
+from serving.tier1 import Tier1
 from serving.trace import traceparent
 
 log = logging.getLogger("kairos.http")
@@ -44,6 +46,9 @@ class Room:
     meters: Meters
     contexts: ContextReader
     consents: ConsentReader
+    tier1: Tier1
+    agreements: Agreements
+    trainings: Trainings | None = None
 
 
 class Call(NamedTuple):

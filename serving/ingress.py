@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors.hosting import epoch_ms
 from actors.publishing import Publisher
 from actors.router import Router
+from actors.runs import Runs
 from actors.stores import Stores
 from actors.valkey import valkey_stores
 from serving.app import build_app
 from serving.keys import KeyRing
 from serving.published import PublishedWorlds
 from serving.settings import Settings
+from serving.tier1 import Tier1
+from serving.tier1_following import follow_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Ingress:
         self._app: ASGIApp | None = None
         self._stores: Stores | None = None
         self._router: Router | None = None
+        self._tier1: Tier1 | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -53,6 +59,11 @@ class Ingress:
         self._stores = stores = valkey_stores(options.redis_url)
         self._router = router = Router(stores.table)
         publisher = Publisher(stores.versions, stores.table, router, epoch_ms)
+        asked = options.settings.tier1
+        self._tier1 = tier1 = Tier1(asked)
+        self._following = asyncio.create_task(
+            follow_sources(stores.versions, tier1, asked.hosts, asked.follow_s), name="tier1"
+        )
         self._app = build_app(
             router,
             PublishedWorlds(stores.versions, publisher),
@@ -61,10 +72,17 @@ class Ingress:
             clock=epoch_ms,
             message_key=await stores.table.secret("messages"),
             readiness=self._readiness,
+            trainings=Runs(stores.documents, epoch_ms),
+            tier1=tier1,
         )
 
     async def stop(self) -> None:
         """Close the streams and the store."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        if self._tier1 is not None:
+            await self._tier1.close()
         if self._router is not None:
             await self._router.close()
         if self._stores is not None:

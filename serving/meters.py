@@ -23,6 +23,10 @@ class Meters:
         self._superseded = Counter(
             "kairos_decisions_superseded", "Decisions overtaken by their deadline", registry=self.registry
         )
+        self._tier1 = Counter("kairos_tier1_requests", "Suggestions, by result", ["result"], registry=self.registry)
+        self._tier1_seconds = Histogram(
+            "kairos_tier1_seconds", "Time a decision waited for suggestions", buckets=_SECONDS, registry=self.registry
+        )
         self._seconds = Histogram(
             "kairos_request_seconds", "Time in the ingress and what it asked, by route and class of status",
             ["route", "status"], buckets=_SECONDS, registry=self.registry,
@@ -53,6 +57,11 @@ class Meters:
         counter = self._rungs.get(rung)
         if counter is not None:
             counter.inc()
+
+    def tier1(self, result: str, seconds: float) -> None:
+        """Count what became of asking Tier 1; `result` is one of a closed set."""
+        self._tier1.labels(result).inc()
+        self._tier1_seconds.observe(seconds)
 
     def superseded(self) -> None:
         """Count a decision that came after its deadline."""

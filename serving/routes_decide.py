@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import orjson
 
 from actors.begun import Begun
 from engine.errors import KairosError, Unavailable
+from engine.harmony import tell_source
 from engine.ids import DecisionId, profile_id
 from serving.bodies import check_media, read_object
 from serving.consent import preferences_in
@@ -50,6 +52,8 @@ class Deciding:
         spare = room.dice.getrandbits(64)
         request = read_decide(body, room.settings, call.received_ms, room.message_key, spare)
         payload = self._payload(request, call)
+        if room.tier1.sources and body.get("base") is None:
+            request = await self._suggested(request, body, payload, call)
         left_s = request.deadline_ms / 1000 - (perf_counter() - call.started)
         asked = perf_counter()
         answer, reason = await self._ask(request, payload, left_s)
@@ -66,6 +70,8 @@ class Deciding:
             if refusal is None:
                 decision = answer["decision"]
                 _merge_signals(decision, request)
+                if "tier1" in decision:
+                    self._room.agreements.count(decision)
                 self._room.meters.decision((decision.get("degraded") or _FULL)["rung"])
                 return json_reply(decision, int(answer.get("status", 200)))
             if refusal.status < 500:
@@ -95,6 +101,28 @@ class Deciding:
             "explain": request.explain,
             "received_ms": call.received_ms,
         }
+
+    async def _suggested(
+        self, request: DecideRequest, body: dict[str, Any], payload: dict[str, Any], call: Call
+    ) -> DecideRequest:
+        """The request with what Tier 1 suggests, where the book says whom to ask; ids go along with consent only."""
+        room, context = self._room, payload["context"]
+        source = room.tier1.source(request.placement, request.campaign)
+        if source is None:
+            return request
+        personal = payload["consent"]["personalisation"]
+        values = {
+            "userId": body.get("userId") if personal else None,
+            "anonymousId": body.get("anonymousId") if personal else None,
+            "placement": request.placement, "campaign": source.campaign, "limit": request.limit,
+            "locale": context["locale"], "country": context["country"], "device": context["device"],
+        }  # fmt: skip
+        started = perf_counter()
+        left_s = request.deadline_ms / 1000 - (started - call.started)
+        base, told = await room.tier1.fetch(source, values, left_s)
+        room.meters.tier1(told, perf_counter() - started)
+        payload["base"], payload["source"] = base, told
+        return replace(request, base=base, source=told)
 
     async def _ask(self, request: DecideRequest, payload: dict[str, Any], left_s: float) -> tuple[Answer | None, str]:
         """The shard's answer, or None with the reason for its absence.
@@ -256,6 +284,8 @@ def tier1_decision(request: DecideRequest, reason: str) -> dict[str, Any]:
         "degraded": {"rung": "tier1", "reason": reason},
         "reason": "DEGRADED",
     }  # fmt: skip
+    if request.source is not None:
+        tell_source(decision, request.source)
     if request.gave_signals:
         code, message = _REJECTION[reason]
         lost = [{"index": i, "code": code, "message": message} for i in request.positions]

@@ -15,7 +15,7 @@ from engine.errors import InvalidInput
 
 PREFIX: Final = "KAIROS_"
 MIB: Final = 1024 * 1024
-_LISTS: Final = frozenset({"origins", "trusted_proxies"})
+_LISTS: Final = frozenset({"origins", "trusted_proxies", "hosts"})
 """Settings that a variable may give as a,b,c."""
 
 
@@ -94,6 +94,30 @@ class Geoip(_Tree):
     """A place vaguer than this gives its country, city and time zone, and no degrees."""
 
 
+class Tier1Asked(_Tree):
+    """How the ingress asks Tier 1 at the addresses that campaigns name."""
+
+    hosts: tuple[str, ...] = ()
+    """The only hosts that a book may name; none given: any."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Sent with every request, e.g. {authorization: Bearer …}; wants `hosts`, or any book could collect them."""
+    max_bytes: int = Field(default=256 * 1024, ge=1024)
+    max_connections: int = Field(default=64, ge=1, le=4096)
+    cache_entries: int = Field(default=10_000, ge=0)
+    failures: int = Field(default=5, ge=1)
+    """So many in a row, and nobody is asked for `open_s`; twice as long after each trial that fails."""
+    open_s: float = Field(default=5, gt=0)
+    longest_open_s: float = Field(default=60, gt=0)
+    follow_s: float = Field(default=1, gt=0)
+    """How often an ingress looks whether the book has changed."""
+
+    @model_validator(mode="after")
+    def _known_hosts(self) -> Self:
+        if self.headers and not self.hosts:
+            raise ValueError("headers want hosts: the names of those who may get them")
+        return self
+
+
 class Settings(_Tree):
     """The whole tree. `Settings()` is what `kairos up` runs with."""
 
@@ -110,6 +134,7 @@ class Settings(_Tree):
     trusted_proxies: tuple[str, ...] = ()
     """Networks of your own proxies (10.0.0.0/8, 127.0.0.1), whose X-Forwarded-For and -Proto are believed."""
     geoip: Geoip = Geoip()
+    tier1: Tier1Asked = Tier1Asked()
     default_limit: int = Field(default=10, ge=1, le=100)
     deadlines: Deadlines = Deadlines()
     retention: Retention = Retention()

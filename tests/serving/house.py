@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from actors.memory import MemoryDocuments
+from actors.runs import Runs
 from engine.dry_run import NOTHING
 from engine.errors import KairosError, NotFound
 from engine.findings import BookInvalid, Finding
@@ -16,6 +18,7 @@ from engine.ids import partition_of, profile_id
 from serving.app import build_app
 from serving.keys import KeyRing
 from serving.settings import Settings
+from serving.tier1 import Tier1
 
 NOW_MS = 1_714_564_800_000
 """2024-05-01T12:00:00Z."""
@@ -180,11 +183,14 @@ class FakeWorlds:
 class House:
     """The application with its fakes, and a client."""
 
-    def __init__(self, settings: Settings | None = None, keys: KeyRing | None = None, **client: Any) -> None:
+    def __init__(
+        self, settings: Settings | None = None, keys: KeyRing | None = None, tier1: Tier1 | None = None, **client: Any
+    ) -> None:
         self.settings, self.asks, self.worlds = settings or Settings(), FakeAsks(), FakeWorlds()
+        self.runs = Runs(MemoryDocuments(), lambda: NOW_MS)
         self.app = build_app(
             self.asks, self.worlds, self.settings, keys or KeyRing(),
-            clock=lambda: NOW_MS, message_key=b"k" * 32, dice=random.Random(7),
+            clock=lambda: NOW_MS, message_key=b"k" * 32, dice=random.Random(7), trainings=self.runs, tier1=tier1,
         )  # fmt: skip
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=True)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", **client)
