@@ -14,7 +14,7 @@ from actors.operations import Later, Reply, Scene, error, locate
 from actors.partition import Erased
 from engine.errors import KairosError, Unavailable
 from engine.ids import DecisionId, message_hash, partition_of
-from engine.record import ERASED, FORMAT, Record
+from engine.record import ERASED, FORMAT, Record, forgotten_mark, forgotten_record
 from engine.track import Track
 
 if TYPE_CHECKING:
@@ -95,12 +95,20 @@ class Erasure:
     def _write(self, scene: Scene, root: str, tracks: list[Track], *, expired: bool) -> None:
         for track in tracks:
             scene.partition.write([ERASED, track.id, scene.now_ms, root, track.generation, expired])
+            if not expired:
+                self._tell_learners(scene, track.id)
+
+    def _tell_learners(self, scene: Scene, track_id: str) -> None:
+        # The erasing record goes at the end; who has read of the track before is told by one that names nobody.
+        scene.partition.note(forgotten_record(scene.now_ms, forgotten_mark(scene.key, track_id)))
 
     def _forget(self, scene: Scene, payload: dict[str, Any]) -> Reply | Later:
         partition, track_id, root = scene.partition, payload["track"], payload["root"]
         track = partition.live.get(track_id)
         if track is not None and track.moved_to == root and track.generation <= payload["generation"]:
             partition.write([ERASED, track_id, scene.now_ms, root, track.generation, payload["expired"]])
+            if not payload["expired"]:
+                self._tell_learners(scene, track_id)
         elif track_id not in partition.erasures:
             # Forgotten before; what is here now came after.
             return {"n_records": 0}

@@ -8,22 +8,25 @@ from random import Random
 from time import perf_counter_ns
 from typing import Any, Final
 
+from actors.desk import Desk
 from actors.partition import Partition
 from engine.arms import world_at_signals
 from engine.assess import assess_signals
 from engine.decide import decide
 from engine.decision import Decision
 from engine.dice import SeededDice
+from engine.errors import InvalidInput
 from engine.geo import nearest_geofence
+from engine.harmony import tell_source
 from engine.ids import message_hash, profile_id
 from engine.inputs import Inputs, Request, read_inputs
-from engine.harmony import tell_source
 from engine.money import Exchange
 from engine.profile import view
 from engine.record import (
     BACKFILL,
     BOT,
     ENGINE_VERSION,
+    LIVE,
     MEMBER,
     NO_TRAINING,
     REWARD,
@@ -44,6 +47,8 @@ Reply = dict[str, Any]
 Later = Callable[[], Awaitable[Reply]]
 """What remains to be done, outside the batch, once it is durable."""
 MAX_REWARD_TYPES: Final = 16
+HEARD: Final = frozenset({"offer_viewed", "offer_redeemed"})
+"""Kinds of signal that may settle what an offer took of a budget."""
 SCHEMA: Final = schema_hash()
 
 
@@ -57,6 +62,7 @@ class Scene:
     dice: Random
     key: bytes
     exchange: Exchange
+    desk: Desk
 
 
 @dataclass(slots=True)
@@ -121,7 +127,8 @@ def take_signals(
         results.append("duplicate" if known else "accepted")
         if not known:
             messages.add(signal.message)
-            new.append(scene.exchange.in_book_currency(signal))
+            converted = scene.exchange.in_book_currency(signal)
+            new.append(scene.desk.hear(converted) if signal.kind in HEARD else converted)
     if not new:
         return results
     backfill = bool(payload.get("backfill"))
@@ -132,7 +139,7 @@ def take_signals(
         | (BACKFILL if backfill else 0)
         | (0 if consent.get("training", True) else NO_TRAINING)
     )
-    scene.partition.write(signals_record(found.track_id, received_ms, flags, new))
+    scene.partition.write(signals_record(found.track_id, received_ms, flags, new, found.root))
     found.tracks = scene.partition.profile_tracks(found.root)
     if not backfill and not context.get("bot") and consent.get("personalisation", True):
         inputs = _look_again(scene, found, context, consent)
@@ -207,6 +214,8 @@ def decide_for(scene: Scene, payload: dict[str, Any]) -> Decided | Reply:
         known = ", ".join(sorted(book.placements)) or "none"
         return error("unknown_placement", f"no campaign lists this placement; the book has: {known}", 404)
     campaign = payload.get("campaign")
+    if payload.get("qa") is not None or payload.get("preview") is not None:
+        listed = book.staged_by_placement[payload["placement"]]
     if campaign is not None and all(c.name != campaign for c in listed):
         return error("unknown_campaign", "no campaign of that name lists this placement", 404)
     verdicts = None
@@ -218,16 +227,25 @@ def decide_for(scene: Scene, payload: dict[str, Any]) -> Decided | Reply:
             "duplicates": results.count("duplicate"),
             "rejected": payload.get("signal_rejects") or [],
         }
-    inputs = inputs_for(scene, found, payload)
+    try:
+        inputs = inputs_for(scene, found, payload)
+    except InvalidInput as refused:
+        return error(refused.code, refused.message, 400)
     seed = scene.dice.getrandbits(53)
     began_ns = perf_counter_ns()
     decision = decide(inputs, scene.world, now_ms=scene.now_ms, rng=SeededDice(seed))
     took_us = (perf_counter_ns() - began_ns) // 1000
+    supply = inputs.supply
+    if supply is not None and supply.budgets:
+        scene.desk.charge(scene.world, decision, supply, scene.partition, inputs.root, scene.now_ms)
     versions = versions_used(scene.world, decision, SCHEMA)
     request = request_hash(scene, payload["request_id"]) if payload.get("request_id") else None
     record = decision_record(scene.now_ms, seed, "model", versions, request, inputs, decision, took_us)
     decision_id = str(scene.partition.write(record))
     body = decision.response(found.root, payload["placement"], decision_id)
+    if inputs.request.source is not None:
+        tell_source(body, inputs.request.source)
+    scene.desk.finish(body, decision, inputs, decision_id)
     if verdicts is not None:
         body["signals"] = verdicts
     if decision.conversion is not None and decision.rung == "model":
@@ -243,14 +261,16 @@ def inputs_for(scene: Scene, found: Whereabouts, payload: dict[str, Any]) -> Inp
         payload["placement"], payload.get("campaign"), payload.get("base") or [],
         payload.get("limit") or 1, payload.get("page_view_id"), payload.get("source"),
     )  # fmt: skip
-    if inputs.request.source is not None:
-        tell_source(body, inputs.request.source)
-    scene.desk.finish(body, decision, inputs, decision_id)
     personal = consent.get("personalisation", True)
     track = found.view() if personal else Track.fresh(found.root)
     root_track = scene.partition.live.get(found.root)
     last = root_track.precomputed if root_track is not None and personal else None
-    return read_inputs(track, request, payload.get("context") or {}, consent, scene.now_ms, last)
+    inputs = read_inputs(track, request, payload.get("context") or {}, consent, scene.now_ms, last)
+    inputs.supply = scene.desk.supply(scene.world, track, scene.partition, payload, scene.now_ms)
+    if inputs.supply is not None and inputs.supply.forced is not None:
+        # It teaches nothing, and takes part in nothing.
+        inputs.train = False
+    return inputs
 
 
 def unrecorded(decided: Decided) -> Reply:
@@ -260,6 +280,8 @@ def unrecorded(decided: Decided) -> Reply:
     decision = decide(inputs, decided.world, now_ms=decided.now_ms, rng=SeededDice(decided.seed))
     body = decision.response(inputs.root, inputs.request.placement, None)
     body["degraded"] = {"rung": decision.rung, "reason": "NOT_RECORDED"}
+    if inputs.request.source is not None:
+        tell_source(body, inputs.request.source)
     signals = decided.reply["decision"].get("signals")
     if signals is not None:
         body["signals"] = {**signals, "accepted": 0}
@@ -280,8 +302,6 @@ def score_for(scene: Scene, payload: dict[str, Any]) -> Reply:
         decision = Decision(model=scene.world.model_version)
     body = decision.response(found.root, placement, None)
     return {
-    if inputs.request.source is not None:
-        tell_source(body, inputs.request.source)
         "profileId": body["profileId"], "conversion": decision.conversion, "churn": decision.churn,
         "score": body["score"], "model": body["model"],
     }  # fmt: skip
@@ -313,8 +333,13 @@ def supersede(scene: Scene, payload: dict[str, Any]) -> Reply:
     track = scene.partition.live.get(track_id)
     if track is not None and track.moved_to is not None:
         return {"forward": track.moved_to}
-    if track is not None and payload["decision_id"] in track.decisions:
-        scene.partition.write([SUPERSEDED, track_id, scene.now_ms, payload["decision_id"]])
+    stub = track.decisions.get(payload["decision_id"]) if track is not None else None
+    if stub is not None:
+        record = [SUPERSEDED, track_id, scene.now_ms, payload["decision_id"]]
+        back = []
+        if stub[6] == LIVE:
+            back = scene.desk.give_back(scene.partition, stub, scene.now_ms, payload["decision_id"])
+        scene.partition.write([*record, back] if back else record)
     return {"status": "superseded"}
 
 

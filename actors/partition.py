@@ -12,7 +12,7 @@ import orjson
 from actors.stores import Appended, AppendResult, Entry, Fenced, Journal, Position, Refused, Snapshots
 from engine import errors
 from engine.ids import DecisionId, partition_of
-from engine.record import ERASED, FORMAT, LINK_DONE, LINK_INTENT, Record, fold
+from engine.record import ERASED, FORGOTTEN, FORMAT, LINK_DONE, LINK_INTENT, Record, fold
 from engine.track import Track
 
 READ_CHUNK: Final = 500
@@ -96,7 +96,7 @@ class Partition:
     def load_entry(self, position: Position, payload: bytes) -> None:
         """Index one entry's records by track, to be applied when the track is first touched."""
         for index, record in enumerate(orjson.loads(payload)[1:]):
-            if record is None:
+            if record is None or record[0] == FORGOTTEN:
                 continue
             decision_id = DecisionId(self.index, *position, index)
             self._note_unfinished(record, decision_id)
@@ -209,6 +209,10 @@ class Partition:
             self.live[track_id] = track
         self.touched.add(track_id)
         return decision_id
+
+    def note(self, record: Record) -> None:
+        """Put a record that is about no track into the entry being built."""
+        self.pending.append(record)
 
     def entry(self) -> Entry:
         """The entry built since the last one."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from engine.decision import Decision
-from engine.ids import DecisionId
+from engine.ids import DecisionId, message_hash
 from engine.inputs import SUPPLY, Inputs
 from engine.signals import Signal
 from engine.supply import CHARGES
@@ -34,9 +34,12 @@ LIVE, OVERTAKEN = 0, 1
 Record = list[Any]
 
 
-def signals_record(track_id: str, received_ms: int, flags: int, signals: list[Signal]) -> Record:
-    """Signals that took effect on one track."""
-    return [SIGNALS, track_id, received_ms, flags, [s.to_list() for s in signals]]
+def signals_record(
+    track_id: str, received_ms: int, flags: int, signals: list[Signal], root: str | None = None
+) -> Record:
+    """Signals that took effect on one track; `root` names the profile where that is another, for who reads on."""
+    record = [SIGNALS, track_id, received_ms, flags, [s.to_list() for s in signals]]
+    return record if root is None or root == track_id else [*record, root]
 
 
 def segments_record(root: str, received_ms: int, memberships: dict[str, list[int]]) -> Record:
@@ -59,6 +62,11 @@ def visit_record(
     how many ms.
     """
     return [VISIT, root, received_ms, 0, features, context, km, versions, list(goal)]
+
+
+def forgotten_mark(key: bytes, track_id: str) -> int:
+    """The keyed hash by which a track is told to have been erased."""
+    return message_hash(key, f"forgotten {track_id}")
 
 
 def forgotten_record(received_ms: int, mark: int) -> Record:
@@ -97,7 +105,10 @@ def versions_used(world: World, decision: Decision, schema: str) -> Versions:
         champion = world.book.version if trial.kind == "book" else world.model_version
         other = champion if used is world.side else trial.version
         told = [trial.id, trial.kind, trial.stage, trial.share, other]
-    return Versions(ENGINE_VERSION, used.book.version, used.model_version, schema, world.churn_version, told, world.posteriors_version)
+    return Versions(
+        ENGINE_VERSION, used.book.version, used.model_version, schema, world.churn_version, told,
+        world.posteriors_version,
+    )  # fmt: skip
 
 
 def decision_record(

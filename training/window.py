@@ -92,7 +92,7 @@ class Window:
         keys = [self._keys[i] for i in np.flatnonzero(hit) if i not in self._gone]
         for key in keys:
             self._remove(key)
-        self._compact()
+        self.compact()
         return len(keys)
 
     def _place(self, key: str) -> int:
@@ -126,7 +126,7 @@ class Window:
             self._gone.add(at)
             self._rows[at] = 0.0
             if len(self._gone) > 1024 and len(self._gone) > len(self._at):
-                self._compact()
+                self.compact()
 
     def _evict(self) -> list[str]:
         order = self._order()
@@ -134,10 +134,10 @@ class Window:
         keys = [self._keys[i] for i in order[:n]]
         for key in keys:
             self._gone.add(self._at.pop(key))
-        self._compact()
+        self.compact()
         return keys
 
-    def _compact(self) -> None:
+    def compact(self) -> None:
         """Close the gaps, and forget the texts that nothing names any more."""
         kept = np.array(sorted(self._at.values()), dtype=np.int64)
         self._keys = [self._keys[i] for i in kept]
@@ -207,8 +207,9 @@ class Window:
     # -- bytes -----------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
-        """Everything, compressed."""
-        self._compact()
+        """Everything, compressed. After `compact` it changes nothing, so that a thread may do it beside readers."""
+        if self._gone or len(self._rows) > len(self._keys):
+            self.compact()
         n = len(self._keys)
         head = {
             "schema": schema_hash(), "n": n, "n_features": self.n_features, "keys": self._keys,

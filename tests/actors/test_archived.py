@@ -161,7 +161,9 @@ async def test_an_erasure_reaches_the_archive_and_its_receipt_counts_it(town: To
     receipt = await erased(town, "anon:a")
     assert receipt["n_records"] == n_own + 1  # and the record of the erasure itself
     after = await everything(town)
-    assert [r for r in after if r is not None] == [r for r in before if r is not None and r[1] != "anon:a"]
+    # What stays says that somebody was erased, and not who.
+    left = [r for r in after if r is not None and r[0] != "f"]
+    assert left == [r for r in before if r is not None and r[1] != "anon:a"]
     assert not any(b"anon:a" in orjson.dumps(r) for r in after)
     reply = await shown(town, given)
     assert reply["error"]["status"] == 410

@@ -1,0 +1,253 @@
+"""Learning from the journal: every partition read on from where it was left; examples in a window, saved as one.
+
+Exactly once through kills: offsets, window, what is attributed and what subscribers hold are one blob. Whoever dies
+reads again from there what came after, and comes to the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+
+from actors.history import CHUNK, History
+from actors.learning_saves import Saves
+from actors.lessons import Columns
+from actors.segment import Row
+from actors.stores import Journal, Position, Versions
+from engine.book import compile_book, load_book
+from engine.compiled import CompiledBook
+from engine.errors import InvalidInput, KairosError
+from engine.record import DECISION, FORGOTTEN, forgotten_mark
+from training.attribution import GRACE_MS, Attribution
+from training.example import Example
+from training.saved_state import from_bytes, to_bytes
+from training.window import CAPACITY, Window
+
+log = logging.getLogger("kairos.learning")
+
+AT_ONCE: Final = 8
+"""Partitions that are asked for what is new at the same time."""
+REST: Final = 20
+"""A save is not begun before so many times its own length has passed since the last."""
+
+
+class Subscriber(Protocol):
+    """Whoever follows the examples, with a state of its own that is saved at the same moment."""
+
+    @property
+    def name(self) -> str:
+        """Under which its state is kept."""
+        ...
+
+    def take(self, examples: Sequence[Example]) -> None:
+        """New and changed examples; after a kill some are told again to the state of the last save."""
+        ...
+
+    def state(self) -> Any:
+        """What it holds, as JSON can hold it."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Take back what `state` gave; called before the first `take`, and not at all where nothing was saved."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LearningSettings:
+    """Limits of one reader; times in ms."""
+
+    window_rows: int = CAPACITY
+    grace_ms: int = GRACE_MS
+    """What is waited beyond a conversion's window before nothing having come is believed."""
+    slack_ms: int = 5_000
+    """How long what a shard has received may be on its way into the journal."""
+    save_every_ms: int = 60_000
+    rounds: int = 8
+    """Chunks of a partition that are read at most before others are told what is new."""
+
+
+class Learning:
+    """Verbs: subscribe, resume, advance, save. `window` holds the examples.
+
+    One at a time of a name: two would only do the same work twice.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        history: History,
+        n_partitions: int,
+        versions: Versions,
+        saves: Saves | None,
+        clock: Callable[[], int],
+        key: bytes,
+        settings: LearningSettings | None = None,
+    ) -> None:
+        self._journal, self._history, self._n_partitions = journal, history, n_partitions
+        self._versions, self._saves, self._clock, self._key = versions, saves, clock, key
+        self.settings = settings or LearningSettings()
+        self._subscribers: list[Subscriber] = []
+        self._books: dict[str, CompiledBook | None] = {}
+        self._lock = asyncio.Lock()
+        self._resumed = self._forgot = False
+        self._next_save_ms = 0
+        self.n_entries = 0
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self.offsets: list[Position | None] = [None] * self._n_partitions
+        self.window = Window(self.settings.window_rows)
+        self.attribution = Attribution(
+            self._n_partitions, self._books.get, self._known, self._mark, self.settings.grace_ms
+        )
+
+    def _known(self, key: str) -> Example | None:
+        return self.window.get(key)
+
+    def _mark(self, track: str) -> int:
+        return forgotten_mark(self._key, track)
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Have someone follow; before `resume`."""
+        self._subscribers.append(subscriber)
+
+    # -- what the trainer asks -------------------------------------------------------------------------
+
+    @property
+    def n_rows(self) -> int:
+        """How many matured rows there are to learn from."""
+        return self.window.n_matured
+
+    def columns(self, limit: int) -> Columns:
+        """The newest matured rows, at most `limit`."""
+        rows = self.window.matured()
+        return Columns(rows.x[-limit:], rows.y[-limit:], rows.t_ms[-limit:], rows.track[-limit:], rows.key[-limit:])
+
+    def told(self) -> dict[str, Any]:
+        """How far it is: what was read, what is kept, and how far behind the clock the examples are."""
+        watermark_ms = self.attribution.watermark_ms
+        return {
+            "entries": self.n_entries,
+            "examples": len(self.window),
+            "matured": self.window.n_matured,
+            "watermark_ms": watermark_ms or None,
+            "behind_ms": max(0, self._clock() - watermark_ms) if watermark_ms else None,
+            **self.attribution.counts,
+        }
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    async def resume(self) -> bool:
+        """Go on from what was saved; False where there is nothing that can be gone on from."""
+        self._resumed = True
+        for blob in await self._saves.load() if self._saves is not None else []:
+            try:
+                found = await asyncio.to_thread(from_bytes, blob, self.attribution, self.settings.window_rows)
+            except Exception as failure:
+                log.error("a saved window cannot be read, the one before it is tried: %s", failure)
+                self._fresh()
+                continue
+            if found is None:
+                log.warning("the saved window is of another feature schema or data set; learning begins anew")
+                self._fresh()
+                return False
+            self.window, extra = found
+            self.offsets = [None if at is None else (at[0], at[1]) for at in extra["offsets"]]
+            for subscriber in self._subscribers:
+                if subscriber.name in extra["held"]:
+                    subscriber.restore(extra["held"][subscriber.name])
+            return True
+        return False
+
+    async def advance(self) -> list[Example]:
+        """Read what the journal has gained, let mature what is due; gives the examples that are new or changed.
+
+        Raises:
+            engine.errors.Unavailable: the store does not answer; what was read until then is kept.
+        """
+        async with self._lock:
+            if not self._resumed:
+                await self.resume()
+            told: list[Example] = []
+            try:
+                for start in range(0, self._n_partitions, AT_ONCE):
+                    some = range(start, min(start + AT_ONCE, self._n_partitions))
+                    now_ms = self._clock()
+                    for partition, rows in zip(some, await asyncio.gather(*map(self._next, some)), strict=True):
+                        await self._read_on(partition, rows, now_ms, told)
+            finally:
+                if told:
+                    for subscriber in self._subscribers:
+                        subscriber.take(told)
+            now_ms = self._clock()
+            if self._saves is not None and (self._forgot or now_ms >= self._next_save_ms):
+                await self._save()
+            return told
+
+    async def save(self) -> None:
+        """Save now, as before an orderly end."""
+        async with self._lock:
+            await self._save()
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    async def _next(self, partition: int) -> list[Row]:
+        # The end of the journal is asked first: it is cheap, and most of the time there is nothing new.
+        if await self._journal.last(partition) in (None, self.offsets[partition]):
+            return []
+        return await self._history.read(partition, self.offsets[partition], CHUNK)
+
+    async def _read_on(self, partition: int, rows: list[Row], now_ms: int, told: list[Example]) -> None:
+        for _ in range(self.settings.rounds):
+            for position, payload in rows:
+                records = orjson.loads(payload)[1:]
+                await self._fetch_books(records)
+                self._forgot |= any(r is not None and r[0] == FORGOTTEN for r in records)
+                self._keep(self.attribution.observe(partition, position, records), told)
+                self.offsets[partition] = position
+                self.n_entries += 1
+            if len(rows) < CHUNK:
+                # Its end was reached: nothing received before the look is still to come, but for what is on its way.
+                self._keep(self.attribution.advance(partition, now_ms - self.settings.slack_ms), told)
+                return
+            await asyncio.sleep(0)
+            now_ms = self._clock()
+            rows = await self._history.read(partition, self.offsets[partition], CHUNK)
+
+    def _keep(self, examples: list[Example], told: list[Example]) -> None:
+        if examples:
+            self.attribution.drop(self.window.upsert(examples))
+            told += examples
+
+    async def _fetch_books(self, records: Sequence[Any]) -> None:
+        for record in records:
+            if record is None or record[0] != DECISION or record[5][1] in self._books:
+                continue
+            version = record[5][1]
+            found = await self._versions.get("book", version)
+            try:
+                self._books[version] = found and compile_book(load_book(orjson.loads(found[1])), version)
+            except InvalidInput as failure:
+                log.error("book %s cannot be read, nothing is learned of its decisions: %s", version, failure)
+                self._books[version] = None
+
+    async def _save(self) -> None:
+        if self._saves is None:
+            return
+        began_ms = self._clock()
+        self.window.compact()
+        extra = {"offsets": self.offsets, "held": {s.name: s.state() for s in self._subscribers}}
+        blob = await asyncio.to_thread(to_bytes, self.attribution, self.window, extra)
+        try:
+            await self._saves.save(blob)
+        except KairosError as failure:
+            log.warning("the window could not be saved and will be again: %s", failure.message)
+        else:
+            self._forgot = False
+        took_ms = self._clock() - began_ms
+        self._next_save_ms = began_ms + max(self.settings.save_every_ms, REST * took_ms)

@@ -1,0 +1,305 @@
+"""Attribution: the journal of all partitions folded into examples, the same ones whatever order it is read in.
+
+A decision, or a visit without one, becomes a case at once; facts about it are added as they are read, in whichever
+partition they stand: conversions inside the window of its campaign, by decision id or by profile, orders that are
+refunded or cancelled, engagements, rewards. It matures when every partition has been read past the end of its window,
+so that "nothing came of it" is never said too early; what is read later corrects it in both directions.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from engine.record import (
+    ADOPTED,
+    BOT,
+    DECISION,
+    FORGOTTEN,
+    NO_TRAINING,
+    REWARD,
+    SIGNALS,
+    SUPERSEDED,
+    VISIT,
+    Record,
+)
+from training.as_served import Books, Taught, of_decision, of_visit
+from training.example import Example
+from training.joining import Joining
+from training.outcomes import CONVERSION, OFFER_KINDS, ORDER_KINDS, Case, Event, Order, event_of
+
+GRACE_MS: Final = 60_000
+"""What is waited beyond a window, for what is on its way."""
+BOTS: Final = "bot"
+"""The kind of event that stands for signals marked as a bot's."""
+Position = tuple[int, int]
+
+
+class Attribution:
+    """Verbs: observe, advance, drop. Each gives the examples that are new or changed, to be kept before the next call.
+
+    `known` gives back an example as it was kept last, None where it is kept no longer; `mark` is the keyed hash by
+    which erased tracks are told.
+    """
+
+    def __init__(
+        self,
+        n_partitions: int,
+        books: Books,
+        known: Callable[[str], Example | None],
+        mark: Callable[[str], int] = hash,
+        grace_ms: int = GRACE_MS,
+    ) -> None:
+        self.books, self.known, self.mark, self.grace_ms = books, known, mark, grace_ms
+        self.watermarks = [0] * n_partitions
+        self.cases: dict[str, Case] = {}
+        self.orders: dict[str, Order] = {}
+        self.joining = Joining()
+        self.loose: dict[str, list[tuple[int, Any]]] = {}
+        """Facts about decisions that have not been read yet: [received, fact]."""
+        self.forgotten: dict[int, int] = {}
+        self.due: list[tuple[int, str]] = []
+        self.counts = {"cases": 0, "left_out": 0, "matured": 0, "corrected": 0, "withdrawn": 0}
+        self._fresh: dict[str, Example] = {}
+        self._changed: dict[str, None] = {}
+        self._out: list[Example] = []
+        self._to_forget: set[int] = set()
+        self._tidied_ms = 0
+
+    @property
+    def watermark_ms(self) -> int:
+        """Everything received before this has been read."""
+        return min(self.watermarks)
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def observe(self, partition: int, position: Position, records: Iterable[Record | None]) -> list[Example]:
+        """Take the records of one journal entry in; of a partition, entries come in the order of its journal."""
+        for index, record in enumerate(records):
+            if record is not None:
+                place = f"{partition}_{position[0]}_{position[1]}_{index}"
+                self._record(record, place)
+                self.watermarks[partition] = max(self.watermarks[partition], record[2])
+        return self._flush()
+
+    def advance(self, partition: int, watermark_ms: int) -> list[Example]:
+        """All that this partition received before a time has been read; what all of them are past, matures."""
+        self.watermarks[partition] = max(self.watermarks[partition], watermark_ms)
+        now_ms = self.watermark_ms
+        while self.due and self.due[0][0] <= now_ms:
+            case = self.cases.get(heapq.heappop(self.due)[1])
+            if case is not None and not case.matured:
+                case.matured = True
+                self.counts["matured"] += 1
+                self._fact(case, "m")
+        if now_ms > self._tidied_ms + self.grace_ms:
+            self._tidied_ms = now_ms
+            self._tidy(now_ms)
+        return self._flush()
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Examples that are kept no longer: nothing bears on them any more."""
+        for key in keys:
+            case = self.cases.pop(key, None)
+            if case is not None:
+                self._let_go(case)
+
+    def _record(self, record: Record, place: str) -> None:
+        kind = record[0]
+        if kind == SIGNALS:
+            self._signals(record)
+        elif kind == DECISION:
+            self._superseded_visits(record)
+            self._open(of_decision(record, f"d_{place}", self.books))
+        elif kind == VISIT:
+            self._open(of_visit(record, f"v:{place}"))
+        elif kind == REWARD:
+            self._about(record[3], record[2], [record[4], float(record[5])])
+        elif kind == SUPERSEDED:
+            self._about(record[3], record[2], None)
+        elif kind == ADOPTED:
+            self._linked(record[1], record[3], record[2])
+        elif kind == FORGOTTEN:
+            self.forgotten[record[3]] = max(record[2], self.forgotten.get(record[3], 0))
+            self._to_forget.add(record[3])
+
+    # -- cases -----------------------------------------------------------------------------------------
+
+    def _open(self, taught: Taught | None) -> None:
+        if taught is None:
+            self.counts["left_out"] += 1
+            return
+        example, goal = taught
+        if self.forgotten and example.t_ms <= self.forgotten.get(self.mark(example.track), -1):
+            return
+        due_ms = example.t_ms + goal.within_ms + self.grace_ms
+        case = Case(example.key, example.track, example.t_ms, due_ms, goal, example.offer)
+        self.cases[case.key] = case
+        self.counts["cases"] += 1
+        self._fresh[case.key], self._changed[case.key] = example, None
+        heapq.heappush(self.due, (due_ms, case.key))
+        self.joining.add_case(case)
+        for _, fact in self.loose.pop(case.key, ()):
+            self._named(case, fact)
+        for event in self.joining.events_for(case):
+            self._apply(case, event)
+
+    def _superseded_visits(self, record: Record) -> None:
+        # A visit is one without a decision: once one is taken, what follows is no longer what comes of showing nothing.
+        for case in self.joining.cases_of(record[1]):
+            if case.goal.visit and case.root == record[1] and case.covers(record[2]):
+                self._withdraw(case)
+
+    def _fact(self, case: Case, *facts: str) -> None:
+        case.facts.update(facts)
+        self._changed[case.key] = None
+
+    def _withdraw(self, case: Case) -> None:
+        if self.cases.pop(case.key, None) is None:
+            return
+        base = self._fresh.pop(case.key, None) or self.known(case.key)
+        self._changed.pop(case.key, None)
+        self._let_go(case)
+        self.counts["withdrawn"] += 1
+        if base is not None:
+            self._out.append(replace(base, revision=case.revision + 1, matured=False, withdrawn=True))
+
+    def _let_go(self, case: Case) -> None:
+        self.joining.remove_case(case)
+        for name in case.orders:
+            if case.key in self.orders[name].credited:
+                self.orders[name].credited.remove(case.key)
+
+    # -- facts -----------------------------------------------------------------------------------------
+
+    def _signals(self, record: Record) -> None:
+        track, received_ms, flags = record[1], record[2], record[3]
+        root = record[5] if len(record) > 5 else None
+        if flags & BOT:
+            self._event(Event(BOTS, received_ms, 0, track), root)
+            return
+        for row in record[4]:
+            event = event_of(track, row, no_training=bool(flags & NO_TRAINING))
+            if event is None:
+                continue
+            if event.kind in ORDER_KINDS:
+                self._order(event)
+            if event.decision is not None:
+                self._about(event.decision, received_ms, event)
+            elif event.kind not in ORDER_KINDS or event.kind == "order_completed":
+                self._event(event, root)
+
+    def _order(self, event: Event) -> None:
+        order = self.orders.setdefault(event.order, Order())
+        order.add(event)
+        for key in order.credited:
+            case = self.cases[key]
+            self.counts["corrected"] += case.matured
+            self._fact(case, *order.facts)
+
+    def _event(self, event: Event, root: str | None) -> None:
+        for case in self.joining.add_event(event, root):
+            self._apply(case, event)
+
+    def _about(self, key: str, received_ms: int, fact: Any) -> None:
+        """A fact that names its decision: an event, [type, value] of a reward, or None where it was superseded."""
+        case = self.cases.get(key)
+        if case is None:
+            self.loose.setdefault(key, []).append((received_ms, fact))
+        else:
+            self._named(case, fact)
+
+    def _named(self, case: Case, fact: Any) -> None:
+        if case.key not in self.cases:
+            return
+        if fact is None:
+            self._withdraw(case)
+        elif isinstance(fact, Event):
+            self._apply(case, fact)
+        else:
+            kind, value = fact
+            if kind == CONVERSION and value > 0.0:
+                self._converted(case, value * case.goal.value.amount(case.goal.cart))
+            elif value > 0.0:
+                case.engaged = True
+            self._fact(case, f"r{kind}")
+
+    def _converted(self, case: Case, worth: float) -> None:
+        case.converted, case.worth = True, max(case.worth, worth)
+        self.counts["corrected"] += case.matured
+
+    def _apply(self, case: Case, event: Event) -> None:
+        if case.key not in self.cases or not case.covers(event.t_ms):
+            return
+        if event.kind == BOTS:
+            self._withdraw(case)
+            return
+        by_id = event.decision == case.key
+        succeeds = event.kind == case.goal.kind and (by_id or event.offer in (None, case.offer))
+        engages = event.kind in OFFER_KINDS and (by_id or (event.offer is not None and event.offer == case.offer))
+        if succeeds and event.no_training:
+            self._withdraw(case)
+            return
+        if succeeds and event.order:
+            order = self.orders[event.order]
+            if event.order not in case.orders:
+                case.orders.append(event.order)
+                order.credited.append(case.key)
+                self.counts["corrected"] += case.matured
+            self._fact(case, *order.facts)
+        elif succeeds:
+            cart = case.goal.cart if event.value is None else event.value
+            self._converted(case, case.goal.value.amount(cart))
+            self._fact(case, f"e{event.message}")
+        if engages and not event.no_training:
+            case.engaged = True
+            self._fact(case, f"e{event.message}")
+
+    def _linked(self, track: str, root: str, received_ms: int) -> None:
+        for case, event in list(self.joining.link(track, root, received_ms)):
+            self._apply(case, event)
+
+    # -- telling ---------------------------------------------------------------------------------------
+
+    def _flush(self) -> list[Example]:
+        if self._to_forget:
+            self._forget()
+        out, self._out = self._out, []
+        for key in self._changed:
+            case = self.cases[key]
+            base = self._fresh.get(key) or self.known(key)
+            if base is None:
+                self.drop([key])
+                continue
+            label, value, engaged = case.told(self.orders)
+            out.append(
+                replace(base, revision=case.revision, label=label, value=value, engaged=engaged, matured=case.matured)
+            )
+        self._changed.clear()
+        self._fresh.clear()
+        return out
+
+    def _forget(self) -> None:
+        hit = {root for root in self.joining.ids() if self.mark(root) in self._to_forget}
+        for root in hit:
+            until_ms = self.forgotten[self.mark(root)]
+            for case in self.joining.cases_of(root):
+                if case.root == root and case.t_ms <= until_ms:
+                    self._withdraw(case)
+            self.joining.forget_events(root, until_ms)
+        self._to_forget.clear()
+
+    def _tidy(self, now_ms: int) -> None:
+        """Let go of what can bear on nothing that is still to be read."""
+        span_ms = max((case.due_ms - case.t_ms for case in self._waiting()), default=0) + self.grace_ms
+        self.joining.tidy(now_ms - span_ms)
+        self.loose = {key: facts for key, facts in self.loose.items() if any(ms >= now_ms for ms, _ in facts)}
+        self.forgotten = {mark: ms for mark, ms in self.forgotten.items() if ms >= now_ms}
+        self.orders = {
+            name: order for name, order in self.orders.items() if order.credited or order.latest_ms >= now_ms - span_ms
+        }
+
+    def _waiting(self) -> Iterator[Case]:
+        return (self.cases[key] for _, key in self.due if key in self.cases)

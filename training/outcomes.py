@@ -1,0 +1,162 @@
+"""What bears on an example: orders and what became of them, other conversions, engagements, rewards. Sets of facts.
+
+Nothing here depends on the order in which facts are read: an order stands or falls by all that is known of it, and an
+example's label, value and engagement follow from the set of facts alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from training.as_served import Goal
+
+ORDER_KINDS: Final = frozenset({"order_completed", "order_refunded", "order_cancelled"})
+OFFER_KINDS: Final = frozenset({"offer_viewed", "offer_clicked", "offer_redeemed"})
+SUCCESS_KINDS: Final = frozenset(
+    {"order_completed", "product_added", "checkout_started", "product_viewed", "cart_viewed", "offer_clicked",
+     "offer_redeemed", "click"}
+)  # fmt: skip
+"""Kinds that some campaign's conversion may be."""
+CONVERSION: Final = "conversion"
+"""The type of reward that is a label; other types show engagement."""
+
+
+@dataclass(slots=True)
+class Event:
+    """One signal that may bear on examples."""
+
+    kind: str
+    t_ms: int
+    message: int
+    track: str
+    value: float | None = None
+    order: str = ""
+    decision: str | None = None
+    offer: str | None = None
+    no_training: bool = False
+
+    def to_list(self) -> list[Any]:
+        """The form in a saved state."""
+        return [getattr(self, name) for name in self.__slots__]
+
+
+@dataclass(slots=True)
+class Order:
+    """All that is known of one order, by the message that told it; `credited` names the examples it counts for."""
+
+    completed: dict[int, list[Any]] = field(default_factory=dict)
+    """message → [event time, value]."""
+    refunded: dict[int, float | None] = field(default_factory=dict)
+    """message → amount, None for all of it."""
+    cancelled: list[int] = field(default_factory=list)
+    credited: list[str] = field(default_factory=list)
+    latest_ms: int = 0
+
+    def add(self, event: Event) -> None:
+        """Take a signal about this order in."""
+        self.latest_ms = max(self.latest_ms, event.t_ms)
+        if event.kind == "order_completed":
+            self.completed[event.message] = [event.t_ms, event.value or 0.0]
+        elif event.kind == "order_refunded":
+            self.refunded[event.message] = event.value
+        elif event.message not in self.cancelled:
+            self.cancelled.append(event.message)
+
+    @property
+    def facts(self) -> list[str]:
+        """A name for each thing known of it."""
+        return [f"o{m}" for m in (*self.completed, *self.refunded, *self.cancelled)]
+
+    def kept_share(self) -> float:
+        """The share of the order's money that stands: 0 if it was cancelled or refunded wholly."""
+        if self.cancelled or any(amount is None for amount in self.refunded.values()):
+            return 0.0
+        value = self.value
+        back = sum(amount for amount in self.refunded.values() if amount is not None)
+        if not back:
+            return 1.0
+        return max(0.0, 1.0 - back / value) if value else 0.0
+
+    @property
+    def value(self) -> float:
+        """What was ordered, before anything came back."""
+        return max((float(value) for _, value in self.completed.values()), default=0.0)
+
+    def to_list(self) -> list[Any]:
+        """The form in a saved state."""
+        return [
+            list(self.completed.items()), list(self.refunded.items()), self.cancelled, self.credited, self.latest_ms,
+        ]  # fmt: skip
+
+    @classmethod
+    def from_list(cls, row: list[Any]) -> Order:
+        """Read `to_list` back."""
+        return cls(dict(row[0]), dict(row[1]), row[2], row[3], row[4])
+
+
+@dataclass(slots=True)
+class Case:
+    """An example that facts may still bear on: everything but the row, which the window holds."""
+
+    key: str
+    root: str
+    t_ms: int
+    due_ms: int
+    goal: Goal
+    offer: str | None
+    facts: set[str] = field(default_factory=set)
+    orders: list[str] = field(default_factory=list)
+    worth: float = 0.0
+    """The best other conversion, or reward, in money."""
+    converted: bool = False
+    """A conversion other than an order, or a reward of that type."""
+    engaged: bool = False
+    matured: bool = False
+
+    @property
+    def revision(self) -> int:
+        """Grows with every fact, the decision being the first."""
+        return 1 + len(self.facts)
+
+    def covers(self, t_ms: int) -> bool:
+        """Whether an event of this time is inside the window of the goal."""
+        return self.t_ms <= t_ms <= self.t_ms + self.goal.within_ms
+
+    def told(self, orders: dict[str, Order]) -> tuple[int, float, bool]:
+        """(label, value, engaged) by all that is known."""
+        money, stands = 0.0, self.converted
+        for name in sorted(self.orders):
+            order = orders[name]
+            share = order.kept_share()
+            if share > 0.0:
+                stands = True
+                money += share * self.goal.value.amount(order.value)
+        return int(stands), max(money, self.worth if self.converted else 0.0), self.engaged
+
+    def to_list(self) -> list[Any]:
+        """The form in a saved state; the goal is written by whoever saves."""
+        return [
+            self.key, self.root, self.t_ms, self.due_ms, self.offer, sorted(self.facts), self.orders, self.worth,
+            self.converted, self.engaged, self.matured,
+        ]  # fmt: skip
+
+    @classmethod
+    def from_list(cls, row: list[Any], goal: Goal) -> Case:
+        """Read `to_list` back."""
+        key, root, t_ms, due_ms, offer, facts, *rest = row
+        return cls(key, root, t_ms, due_ms, goal, offer, set(facts), *rest)
+
+
+def event_of(track: str, row: list[Any], *, no_training: bool) -> Event | None:
+    """The event in a signal as it stands in the journal; None for a kind that bears on nothing."""
+    kind, t_ms, message, fields = row
+    if kind not in SUCCESS_KINDS and kind not in ORDER_KINDS and kind not in OFFER_KINDS:
+        return None
+    order = ""
+    if kind in ORDER_KINDS:
+        order = str(fields.get("order_id") or f"m:{message}")
+    return Event(
+        kind, t_ms, message, track, fields.get("value"), order, fields.get("decision_id"), fields.get("offer_id"),
+        no_training,
+    )  # fmt: skip
