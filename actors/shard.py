@@ -17,6 +17,7 @@ from actors.history import History
 from actors.housekeeping import Housekeeping
 from actors.links import PARKED, Links
 from actors.mending import Mending
+from actors.no_book import NEEDS_BOOK, world_without_book
 from actors.operations import Decided, Reply, Scene, unavailable
 from actors.ownership import Ownership
 from actors.partition import DamagedSnapshot, Partition, raise_for
@@ -77,6 +78,7 @@ class SessionShard:
         self.stopping = False
         self.links, self.erasure, self.reading = Links(self), Erasure(self), Reading(self)
         self.ownership, self.housekeeping, self.mending = Ownership(self), Housekeeping(self), Mending(self)
+        self._no_world = world_without_book()
         self._inbox: list[Call] = []
         self._arrived = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -229,7 +231,7 @@ class SessionShard:
             call.answer(unavailable("recovering", "the partition is being recovered"))
         elif call.payload.get("deadline_ms") is not None and self.clock() > call.payload["deadline_ms"]:
             call.answer(unavailable("deadline_exceeded", "the deadline passed before the request was evaluated"))
-        elif self.worlds.current is None:
+        elif self.worlds.current is None and call.op in NEEDS_BOOK:
             call.answer(unavailable("no_book", "no campaign book is published yet"))
         elif call.op in GROWING and self.archiver is not None and (full := self.archiver.full(call.partition)):
             call.answer(unavailable("archive_full", full))
@@ -281,8 +283,7 @@ class SessionShard:
         return False
 
     def _evaluate(self, call: Call, partition: Partition, now_ms: int) -> Outcome:
-        world = self.worlds.current
-        assert world is not None
+        world = self.worlds.current or self._no_world
         if "track" in call.payload:
             partition.used_ms[call.payload["track"]] = now_ms
         if self.links.park(call, partition):
