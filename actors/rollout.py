@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
+
 from actors.rollout_alignment import Alignment, MovesWorld, champion_of
-from actors.rollout_evidence_store import EvidenceStore
 from actors.rollout_log import RolloutLog
 from actors.stores import Stores
 from engine.errors import Conflict, InvalidInput, NotFound
@@ -36,20 +37,26 @@ N_TRAFFIC: Final = 5000
 """Matured examples from which the traffic is estimated."""
 DAY_MS: Final = 86_400_000
 ASK_EVERY_MS: Final = 10_000
+NO_ROW: Final = np.zeros(0)
 Verb = Callable[[Rollout, str, str, int, dict[str, Any]], Step]
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutSettings:
-    """How rollouts go here: the plan, how often evidence is looked at and kept, in seconds."""
+    """How rollouts go here: the plan, and how often the evidence is looked at, in seconds."""
 
     plan: Plan = field(default_factory=Plan)
     look_every_s: float = 0.5
-    keep_every_s: float = 5.0
 
 
 class Rollouts:
-    """Verbs: submit, look, promote, roll_back, pause, resume, status."""
+    """Verbs: submit, look, promote, roll_back, pause, resume, status.
+
+    It subscribes to `actors.learning`: what it holds is saved together with how far the journal was read, so that a
+    kill loses no user and counts none twice.
+    """
+
+    name: Final = "rollouts"
 
     def __init__(
         self, stores: Stores, world: MovesWorld, clock: Callable[[], int], settings: RolloutSettings | None = None
@@ -60,8 +67,8 @@ class Rollouts:
         self._alignment = Alignment(stores.versions, world)
         self.settings = settings or RolloutSettings()
         self._log = RolloutLog(stores.documents, stores.versions)
-        self._kept = EvidenceStore(stores.versions, clock)
         self._users: Users | None = None
+        self._pending: list[Example] = []
         self._recent: deque[tuple[int, str, int]] = deque(maxlen=N_TRAFFIC)
         self._told_ms = 0
         self._asked: tuple[tuple[str, int], int] = ("", 0), 0
@@ -123,39 +130,36 @@ class Rollouts:
 
     # -- by itself ---------------------------------------------------------------------------------------
 
-    async def look(self, examples: Sequence[Example] = (), source: bytes = b"") -> list[Event]:
-        """Take in what has become of decisions and do what the evidence demands; says what was done.
+    def take(self, examples: Sequence[Example]) -> None:
+        """What has become of decisions; looked at with the next `look`."""
+        self._recent.extend((e.t_ms, e.track, e.label) for e in examples if e.matured and not e.withdrawn)
+        self._pending.extend(e for e in examples if e.trial is not None and (e.matured or e.withdrawn))
 
-        `source` is where the reading of examples stands with these: it is kept together with the evidence.
-        """
+    async def look(self, examples: Sequence[Example] = ()) -> list[Event]:
+        """Do what the evidence demands, with these examples taken in; says what was done."""
         async with self._looking:
-            self._note_traffic(examples)
-            board = await self._log.board()
-            done: list[Event] = []
+            self.take(examples)
+            board, done = await self._log.board(), []
             if board.running is None:
                 done += await self._start_waiting()
                 board = await self._log.board()
             missing = await self._alignment.align(board, ask=self._is_time_to_ask(board.running))
+            # Nothing is awaited from here to the observation: what is pending is in the state, or it is in the users.
+            taken_in, self._pending = self._pending, []
             running = board.running
-            if running is None:
-                await self._drop_users(None)
-                await self._tell(None, force=bool(done))
-                return done
-            fresh = self._users is None or self._users.rollout_id != running.id
-            users = await self._users_of(running)
-            n_changed = users.observe(examples)
-            for _ in running.plan.stages:
-                events = await self._judge(running, users, missing)
-                done += events
-                board = await self._log.board()
-                if not events or board.running is None or board.running.id != running.id:
-                    break
-                running, missing = board.running, await self._alignment.align(board)
-            if board.running is None or board.running.id != users.rollout_id:
+            if running is not None:
+                users = self._users_of(running)
+                users.observe(taken_in)
+                for _ in running.plan.stages:
+                    events = await self._judge(running, users, missing)
+                    done += events
+                    board = await self._log.board()
+                    if not events or board.running is None or board.running.id != running.id:
+                        break
+                    running, missing = board.running, await self._alignment.align(board)
                 await self._alignment.align(board)
-                await self._drop_users(board.running)
-            elif n_changed or done or fresh:
-                await self._kept.save(users, source, self.settings.keep_every_s, force=fresh or bool(done))
+            if board.running is None or (self._users and board.running.id != self._users.rollout_id):
+                self._users = None
             await self._tell(board.running, force=bool(done))
             return done
 
@@ -168,11 +172,6 @@ class Rollouts:
             return False
         self._asked = asked, now_ms
         return True
-
-    async def _drop_users(self, running: Rollout | None) -> None:
-        if self._users is not None:
-            self._users = None
-            await self._kept.tidy(running.id if running else None)
 
     async def _judge(self, running: Rollout, users: Users, missing: str | None) -> list[Event]:
         numbers = users.numbers(running.stage, scored=running.scored)
@@ -196,19 +195,28 @@ class Rollouts:
 
         return (await self._log.change(make))[1]
 
-    async def restore(self) -> bytes:
-        """After a start: what a killed process has left half done is finished. Where the reading of examples stood."""
+    async def begin(self) -> None:
+        """After a start: what a killed process has left half done is finished."""
         await self._log.mend()
-        board = await self._log.board()
-        await self._alignment.align(board)
-        await self._kept.tidy(board.running.id if board.running else None)
-        if board.running is not None:
-            await self._users_of(board.running)
-        return self._kept.source
+        await self._alignment.align(await self._log.board())
 
-    async def _users_of(self, running: Rollout) -> Users:
+    def state(self) -> dict[str, Any]:
+        """What it holds of visitors, as JSON keeps it."""
+        plan = self._users.plan.to_dict() if self._users else None
+        return {
+            "users": self._users.snapshot() if self._users else None, "plan": plan,
+            "pending": [example.content() for example in self._pending],
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        held = state["users"]
+        self._users = Users.restore(held, Plan.from_dict(state["plan"])) if held else None
+        self._pending = [_example(content) for content in state["pending"]]
+
+    def _users_of(self, running: Rollout) -> Users:
         if self._users is None or self._users.rollout_id != running.id:
-            self._users = await self._kept.load(running.id, running.plan) or Users(running.id, running.plan)
+            self._users = Users(running.id, running.plan)
         return self._users
 
     def forget(self, track: str) -> None:
@@ -245,9 +253,6 @@ class Rollouts:
         span_ms = max(max(times) - min(times), 1000)
         return Traffic(len(first) / span_ms * DAY_MS, sum(first.values()) / len(first))
 
-    def _note_traffic(self, examples: Sequence[Example]) -> None:
-        self._recent.extend((e.t_ms, e.track, e.label) for e in examples if e.matured and not e.withdrawn)
-
     async def _live(self) -> dict[str, Any]:
         found = await self._documents.get(LIVE_DOCUMENT)
         return found[1] if found else {}
@@ -271,6 +276,13 @@ class Rollouts:
     async def _champions(self) -> Callable[[Kind], str]:
         pointer = await self._versions.world()
         return partial(champion_of, pointer)
+
+
+def _example(content: Sequence[Any]) -> Example:
+    """An example without its row, which nobody here reads."""
+    names = [name for name in Example.__dataclass_fields__ if name != "row"]
+    fields = dict(zip(names, content, strict=True))
+    return Example(**{**fields, "trial": tuple(fields["trial"])}, row=NO_ROW)
 
 
 def told(rollout: Rollout, now_ms: int) -> dict[str, Any]:

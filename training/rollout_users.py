@@ -51,7 +51,7 @@ class Users:
     """
 
     def __init__(self, rollout_id: str, plan: Plan) -> None:
-        self.rollout_id, self._plan = rollout_id, plan
+        self.rollout_id, self.plan = rollout_id, plan
         self._seen = np.zeros(0, SEEN)
         self._n = 0
         self._index: dict[int, int] = {}
@@ -72,7 +72,7 @@ class Users:
             if trial is None or trial[0] != self.rollout_id or not (example.matured or example.withdrawn):
                 continue
             share = 0.0 if trial[1] == "shadow" else float(str(trial[1]).partition("-")[2])
-            place = self._plan.place_of(share)
+            place = self.plan.place_of(share)
             if place is None:
                 continue
             n_changed += self._take(example, trial, place, new)
@@ -82,7 +82,7 @@ class Users:
     def _take(self, example: Example, trial: Trial, place: int, new: list[int]) -> bool:
         user, key = _hash(example.track), _hash(example.key)
         arm = int(trial[2] == "challenger")
-        canary = place >= self._plan.shadows
+        canary = place >= self.plan.shadows
         at = self._index.get(2 * user + canary)
         if at is None:
             if self._n >= MAX_USERS or example.withdrawn:
@@ -105,7 +105,7 @@ class Users:
         return False
 
     def _append(self, example: Example, trial: Trial, user: int, key: int, place: int, arm: int) -> int:
-        canary = place >= self._plan.shadows
+        canary = place >= self.plan.shadows
         took = float(example.took_us) or math.nan
         self._freeze(canary, arm, took)
         if self._n == len(self._seen):
@@ -153,8 +153,8 @@ class Users:
 
     def readings(self, place: int, *, scored: bool) -> Readings:
         """All guards as of now, in the stage at this place."""
-        stages = [(stage.share, self._totals[i]) for i, stage in enumerate(self._plan.stages[: place + 1])]
-        return read(stages, self._plan, scored=scored)
+        stages = [(stage.share, self._totals[i]) for i, stage in enumerate(self.plan.stages[: place + 1])]
+        return read(stages, self.plan, scored=scored)
 
     @property
     def n_exposed(self) -> int:
@@ -164,10 +164,10 @@ class Users:
     def numbers(self, place: int, *, scored: bool) -> dict[str, Any]:
         """The evidence as people read it, for the audit log and for `GET /v1/rollouts`."""
         readings = self.readings(place, scored=scored)
-        alpha = self._plan.alpha
+        alpha = self.plan.alpha
         stages = [
             {"stage": stage.text, "share": stage.share, **_arms(totals, stage.share, alpha)}
-            for stage, totals in zip(self._plan.stages[: place + 1], self._totals, strict=False)
+            for stage, totals in zip(self.plan.stages[: place + 1], self._totals, strict=False)
         ]
         pooled = self._totals[: place + 1].sum(axis=0)
         told: dict[str, Any] = {

@@ -6,6 +6,9 @@ import asyncio
 import sys
 from dataclasses import replace
 
+import orjson
+
+from actors.learning_saves import VersionSaves
 from actors.publishing import Publisher
 from actors.rollout import Rollouts, RolloutSettings
 from actors.valkey import valkey_stores
@@ -25,15 +28,24 @@ async def main(url: str) -> None:
         *crowd(6000, noise=0.02), *crowd(2000, seed=2, stage="canary-0.1", share=0.1, who="v"),
         *crowd(22_000, seed=3, stage="canary-0.5", share=0.5, who="w", noise=0.02),
     ]  # fmt: skip
-    stores, at = valkey_stores(url), 0
+    stores = valkey_stores(url)
     deadly = replace(stores, documents=Deadly(stores.documents), versions=Deadly(stores.versions))
     publisher = Publisher(deadly.versions, stores.table, None, lambda: at * 1000)
-    rollouts = Rollouts(deadly, publisher, lambda: at * 1000, RolloutSettings(PLAN, keep_every_s=0.0))
-    at = int(await rollouts.restore() or b"0")
+    rollouts = Rollouts(deadly, publisher, lambda: at * 1000, RolloutSettings(PLAN))
+    saves, at = VersionSaves(deadly.versions, "rollouts"), 0
+    for blob in (await saves.load())[:1]:
+        held = orjson.loads(blob)
+        at = held["at"]
+        rollouts.restore(held["state"])
+    await rollouts.begin()
     while at < len(stream):
-        chunk, at = stream[at : at + CHUNK], at + CHUNK
-        await rollouts.look(chunk, b"%d" % at)
-    await rollouts.look([], b"%d" % at)
+        rollouts.take(stream[at : at + CHUNK])
+        at += CHUNK
+        # As learning does: saved before it was looked at, now and then.
+        if at // CHUNK % 2:
+            await saves.save(orjson.dumps({"at": at, "state": rollouts.state()}))
+        await rollouts.look()
+    await rollouts.look()
     await stores.close()
 
 

@@ -49,8 +49,8 @@ def publisher_of(town: Town) -> Publisher:
     return Publisher(town.stores.versions, town.stores.table, town, town.clock)
 
 
-def rollouts_of(town: Town, plan: Plan = SHORT, keep_every_s: float = 0.0) -> Rollouts:
-    return Rollouts(town.stores, publisher_of(town), town.clock, RolloutSettings(plan, keep_every_s=keep_every_s))
+def rollouts_of(town: Town, plan: Plan = SHORT) -> Rollouts:
+    return Rollouts(town.stores, publisher_of(town), town.clock, RolloutSettings(plan))
 
 
 async def arms(town: Town, n: int = 40) -> list[str]:
