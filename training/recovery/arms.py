@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, Protocol
+from typing import Protocol
 
-from engine.decision import Decision
 from engine.simulation import Ask, Send, Shown, Truth
 from training.recovery.kiosk import Kiosk
 
@@ -28,7 +26,7 @@ class NoOffers:
     def sees(self, step: Send) -> None:
         """Nothing is kept."""
 
-    def answers(self, step: Ask) -> Shown | None:
+    def answers(self, step: Ask) -> Shown | None:  # noqa: ARG002 - whoever asks
         """Nothing, to anybody."""
         return None
 
@@ -61,8 +59,6 @@ class Engine(NoOffers):
     def __init__(self, kiosk: Kiosk, school: School | None = None) -> None:
         self.kiosk, self._school = kiosk, school
         self.held_out: dict[int, bool] = {}
-        self.shown: Counter[tuple[str, str]] = Counter()
-        self.asked: Counter[str] = Counter()
 
     def sees(self, step: Send) -> None:
         """Observed."""
@@ -72,9 +68,6 @@ class Engine(NoOffers):
         """Decided, and the first offer shown."""
         key, decision = self.kiosk.decide(step.request, step.t_ms)
         self.held_out.setdefault(step.shopper.index, decision.holdout)
-        return self._shown(key, decision, step)
-
-    def _shown(self, key: str, decision: Decision, step: Ask) -> Shown | None:
         offer = next((item.id for item in decision.items if item.kind == "offer"), None)
         return None if offer is None else Shown(offer, key)
 
@@ -93,8 +86,3 @@ class School(Protocol):
 def addressed(step: Ask) -> bool:
     """Whether the campaign may speak to this visitor: on a phone, consenting, and human."""
     return step.state.os in MOBILE and step.shopper.consents and not step.shopper.bot
-
-
-def temper_counts(shown: Counter[tuple[str, str]]) -> dict[str, Any]:
-    """Offers shown by hidden type of shopper."""
-    return {f"{offer}.{temper}": n for (offer, temper), n in sorted(shown.items())}

@@ -28,6 +28,7 @@ class Session:
     offers: list[str] = field(default_factory=list)
     revenue: float = 0.0
     cost: float = 0.0
+    mobile: bool = False
     _hesitates: bool = False
     _deep: float = 0.0
     _long_s: float = 0.0

@@ -1,10 +1,9 @@
-"""The engine in one process, without a store: signals are observed and decisions taken as a shard would, and recorded."""
+"""The engine in one process, without a store: signals observed and decisions taken as in a shard, and recorded."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from random import Random
 from typing import Any, Final
 
 from engine.assess import assess_signals
@@ -16,15 +15,15 @@ from engine.ids import DecisionId, anon_track, user_track
 from engine.inputs import Request, read_inputs
 from engine.profile import view
 from engine.record import (
+    ADOPTED,
     BOT,
-    ENGINE_VERSION,
     NO_TRAINING,
     Record,
-    Versions,
     decision_record,
     fold,
     segments_record,
     signals_record,
+    versions_used,
 )
 from engine.schema import schema_hash
 from engine.signals import Signal
@@ -44,10 +43,10 @@ Told = Callable[[Record, DecisionId], None]
 class Kiosk:
     """Verbs: observe, decide. `world` is what is in force and may be changed at any time."""
 
-    def __init__(self, world: World, read_context: ReadContext, told: Told, seed: int = 0) -> None:
+    def __init__(self, world: World, read_context: ReadContext, told: Told | None, seed: int = 0) -> None:
         self.world = world
         self._read_context, self._told = read_context, told
-        self._dice = Random(seed)
+        self._seeds = SeededDice(seed)
         self._tracks: dict[str, Track] = {}
         self._adopted: dict[str, list[str]] = {}
         self._root: dict[str, str] = {}
@@ -81,9 +80,9 @@ class Kiosk:
         wanted = Request(request["placement"], page_view=request.get("pageViewId"))
         track = self._view(root) if consent["personalisation"] else Track.fresh(root)
         inputs = read_inputs(track, wanted, context, consent, now_ms, track.precomputed)
-        seed = self._dice.getrandbits(53)
+        seed = int(self._seeds.random() * 2**53)
         decision = decide(inputs, self.world, now_ms=now_ms, rng=SeededDice(seed))
-        versions = Versions(ENGINE_VERSION, self.world.book.version, self.world.model_version, self._schema)
+        versions = versions_used(self.world, decision, self._schema)
         at = self._write(decision_record(now_ms, seed, "model", versions, None, inputs, decision))
         return str(at), decision
 
@@ -99,7 +98,7 @@ class Kiosk:
         last: Event | None = None
         for event, _ in self._waiting.pop(device, ()):
             if event.link is not None and event.user_id is not None:
-                self._link(anon_track(event.link), user_track(event.user_id))
+                self._link(anon_track(event.link), user_track(event.user_id), now_ms)
             by_track.setdefault(event.track, []).append(event.signal)
             last = event
         if last is None:
@@ -116,14 +115,15 @@ class Kiosk:
         memberships, conversion = assess_signals(inputs, self.world, now_ms)
         if memberships != inputs.memberships:
             self._write(segments_record(root, now_ms, memberships))
-        self._tracks[root].precomputed = conversion
+        if root in self._tracks:
+            self._tracks[root].precomputed = conversion
 
-    def _link(self, anonymous: str, user: str) -> None:
+    def _link(self, anonymous: str, user: str, now_ms: int) -> None:
         # The laws of linking are the shard's; here every shopper is one person with devices of their own.
-        if self._root.setdefault(anonymous, user) == user:
-            adopted = self._adopted.setdefault(user, [])
-            if anonymous not in adopted:
-                adopted.append(anonymous)
+        if anonymous not in self._root:
+            self._root[anonymous] = user
+            self._adopted.setdefault(user, []).append(anonymous)
+            self._write([ADOPTED, anonymous, now_ms, user, 1, None])
 
     def _root_of(self, user_id: str | None, anonymous_id: str | None) -> str:
         if user_id is not None:
@@ -146,7 +146,8 @@ class Kiosk:
         after = fold(before, record, at)
         if after is not None:
             self._tracks[track_id] = after
-        self._told(record, at)
+        if self._told is not None:
+            self._told(record, at)
         return at
 
 

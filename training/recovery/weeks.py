@@ -1,0 +1,133 @@
+"""The weeks themselves: the same shoppers live them once under each arm, with the same dice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from engine.book import compile_book, load_book
+from engine.book_paths import override
+from engine.compiled import CompiledBook
+from engine.prior import PriorModel
+from engine.simulation import Send, Truth
+from engine.simulation import World as Shop
+from engine.simulation.steps import Reply
+from engine.simulation.world import DAY_MS
+from engine.world import World
+from training.recovery.arms import Arm, Engine, NoOffers, Oracle, addressed
+from training.recovery.funnel import Session
+from training.recovery.kiosk import Kiosk, ReadContext
+from training.recovery.school import School
+
+WEEK_MS: Final = 7 * DAY_MS
+START_MS: Final = 1_789_948_800_000
+"""A Monday, 00:00 UTC."""
+ARMS: Final = ("holdout", "rules", "engine", "oracle")
+RULE_PRIORITIES: Final = {"free_shipping": 3, "android_discount": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is simulated: `n_visitors` new shoppers spread over the weeks, and the seed of every die."""
+
+    n_visitors: int
+    weeks: int = 6
+    seed: int = 1
+    campaign: str = "cart_recovery"
+
+
+@dataclass(slots=True)
+class Lived:
+    """What came of one arm: sessions by shopper and visit, of those whom the campaign may address."""
+
+    sessions: dict[tuple[int, int], Session] = field(default_factory=dict)
+    temper: dict[int, str] = field(default_factory=dict)
+    held_out: frozenset[int] = frozenset()
+    n_models: int = 0
+
+
+def live(plan: Plan, arm_name: str, data: dict[str, Any], read_context: ReadContext,
+         told: Callable[[str, int], None] | None = None) -> Lived:  # fmt: skip
+    """All weeks under one arm. `data` is the campaign book; `told` hears of each week that is over."""
+    truth = Truth()
+    arm, school = _arm(plan, arm_name, data, truth, read_context)
+    lived, week = Lived(), 0
+    steps = Shop(plan.seed, truth, per_day=plan.n_visitors / (7 * plan.weeks)).steps(START_MS)
+    reply: Reply = None
+    while (step := steps.send(reply)).t_ms < START_MS + plan.weeks * WEEK_MS:
+        reply = None
+        while step.t_ms >= START_MS + (week + 1) * WEEK_MS:
+            arm.learn(week, START_MS + (week + 1) * WEEK_MS)
+            week += 1
+            if told is not None:
+                told(arm_name, week)
+        if isinstance(step, Send):
+            arm.sees(step)
+            key = _visit_of(step)
+            session = lived.sessions.get(key)
+            if session is None:
+                session = lived.sessions[key] = Session(week)
+            session.see(step.event)
+            continue
+        reply = arm.answers(step)
+        key = step.shopper.index, step.visit
+        if addressed(step):
+            lived.temper[step.shopper.index] = truth.temper(step.shopper).name
+            if key in lived.sessions:
+                lived.sessions[key].ask(None if reply is None else reply.offer)
+                lived.sessions[key].mobile = True
+    lived.sessions = {key: one for key, one in lived.sessions.items() if one.mobile}
+    if isinstance(arm, Engine):
+        lived.held_out = frozenset(index for index, held in arm.held_out.items() if held)
+    lived.n_models = 0 if school is None else len(school.models)
+    return lived
+
+
+def _visit_of(step: Send) -> tuple[int, int]:
+    # Refunds come days later and belong to the visit that they pay back.
+    _, index, visit, _ = str(step.event["messageId"]).rsplit("-", 3)
+    return int(index), int(visit)
+
+
+def _arm(
+    plan: Plan, name: str, data: dict[str, Any], truth: Truth, read_context: ReadContext
+) -> tuple[Arm, School | None]:
+    if name == "holdout":
+        return NoOffers(), None
+    if name == "oracle":
+        return Oracle(truth, tuple(data["campaigns"][plan.campaign]["offers"])), None
+    if name == "rules":
+        # A world without a model answers by the book's conditions and priorities alone.
+        world = World(rule_book(data, plan.campaign), None)
+        return Engine(Kiosk(world, read_context, None, plan.seed)), None
+    book = compile_book(load_book(data), "b1")
+    school = School(book, plan.seed)
+    kiosk = Kiosk(World(book, PriorModel()), read_context, school.hear, plan.seed)
+    return Engine(kiosk, school), school
+
+
+def rule_book(data: dict[str, Any], campaign: str) -> CompiledBook:
+    """The same segments and offers as fixed rules: the first that fits by priority, no holdout, no experiment."""
+    changes: dict[str, Any] = {"policy": {"kind": "greedy"}}
+    known = data["campaigns"][campaign]
+    for offer, priority in RULE_PRIORITIES.items():
+        if offer in known["offers"]:
+            changes[f"offers.{offer}.priority"] = priority
+    fixed = override({k: v for k, v in known.items() if k not in ("experiments", "holdout")}, changes)
+    return compile_book(load_book({**data, "campaigns": {campaign: fixed}}), "b1")
+
+
+def shown_by_temper(lived: Lived) -> dict[str, Counter[str]]:
+    """How often each offer was shown to each hidden type of shopper."""
+    found: dict[str, Counter[str]] = {}
+    for (index, _), session in lived.sessions.items():
+        for offer in session.offers:
+            found.setdefault(offer, Counter())[lived.temper[index]] += 1
+    return found
+
+
+def without(lived: Lived, indices: frozenset[int]) -> Lived:
+    """The same without some shoppers."""
+    return replace(lived, sessions={key: one for key, one in lived.sessions.items() if key[0] not in indices})
