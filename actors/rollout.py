@@ -43,10 +43,11 @@ Verb = Callable[[Rollout, str, str, int, dict[str, Any]], Step]
 
 @dataclass(frozen=True, slots=True)
 class RolloutSettings:
-    """How rollouts go here: the plan, and how often the evidence is looked at, in seconds."""
+    """How rollouts go here: the plan, and how often the evidence is looked at and saved, in seconds."""
 
     plan: Plan = field(default_factory=Plan)
     look_every_s: float = 0.5
+    save_every_s: float = 20.0
 
 
 class Rollouts:
