@@ -18,6 +18,7 @@ import uvloop
 from actors.archive import open_archive
 from actors.archive_settings import ArchiveSettings
 from actors.archiver import Archiver
+from actors.ledger import Ledger
 from actors.router import Router
 from actors.shard import SessionShard
 from actors.shard_server import ShardServer
@@ -114,6 +115,7 @@ class ShardHost:
             dice=Random(secrets.randbits(128)),
             settings=options.settings,
             archiver=self._archiver(stores),
+            ledger=Ledger(stores.documents),
         )
         self._server = ShardServer(self._shard, await stores.table.secret("stream"), options.listen_host)
         address = await self._server.start()

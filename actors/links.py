@@ -123,6 +123,7 @@ class Links:
         track = partition.live.get(track_id)
         if track is not None and track.pending_to is not None and track.generation == payload["generation"]:
             root = track.root
+            self._shard.treasury.leases.keep(track_id)
             partition.write([LINK_DONE, track_id, scene.now_ms, track.pending_to, track.generation])
             if root != track_id:
                 partition.write(member_record(root, scene.now_ms, track_id, track.generation, False))

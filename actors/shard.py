@@ -12,9 +12,11 @@ from actors import operations as ops
 from actors.archiver import Archiver
 from actors.asking import Asks
 from actors.call import Call
+from actors.desk import Desk
 from actors.erasure import Erasure
 from actors.history import History
 from actors.housekeeping import Housekeeping
+from actors.ledger import Ledger
 from actors.links import PARKED, Links
 from actors.mending import Mending
 from actors.no_book import NEEDS_BOOK, world_without_book
@@ -24,8 +26,9 @@ from actors.partition import DamagedSnapshot, Partition, raise_for
 from actors.reading import Reading
 from actors.shard_settings import ShardSettings
 from actors.stores import Journal, Snapshots, Table
+from actors.treasury import Treasury
 from actors.worlds import Worlds
-from engine.errors import KairosError, Unavailable
+from engine.errors import Fenced, KairosError, Unavailable
 from engine.money import Exchange
 
 T = TypeVar("T")
@@ -37,6 +40,8 @@ GROWING: Final = frozenset({"observe", "decide", "reward", "link", "unlink"})
 """Operations refused while the tail has no more room; what finishes or erases something is not."""
 
 
+UNWRITTEN: Final = Fenced("fenced", "the batch was not written")
+"""What became of a batch that could not be evaluated."""
 Outcome = Reply | Decided | ops.Later
 
 
@@ -61,6 +66,7 @@ class SessionShard:
         dice: Random,
         settings: ShardSettings | None = None,
         archiver: Archiver | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.index = index
         self.journal, self.snapshots, self.table, self.worlds, self.mesh = journal, snapshots, table, worlds, mesh
@@ -78,6 +84,7 @@ class SessionShard:
         self.stopping = False
         self.links, self.erasure, self.reading = Links(self), Erasure(self), Reading(self)
         self.ownership, self.housekeeping, self.mending = Ownership(self), Housekeeping(self), Mending(self)
+        self.treasury = Treasury(self, ledger)
         self._no_world = world_without_book()
         self._inbox: list[Call] = []
         self._arrived = asyncio.Event()
@@ -95,6 +102,8 @@ class SessionShard:
         self.n_partitions = state.n_partitions
         self.incarnation = await self.table.next_epoch()
         self.key = await self.table.secret("messages")
+        self.desk.redemption_key = await self.table.secret("redemptions")
+        self.desk.preview_key = await self.table.secret("previews")
         await self.worlds.refresh()
         self._set_currency()
         await self.ownership.start()
@@ -102,6 +111,7 @@ class SessionShard:
         self.spawn(self._follow())
         self.spawn(self.housekeeping.sweep())
         self.spawn(self._tick())
+        self.spawn(self.treasury.run())
         if self.archiver is not None:
             self.spawn(self.archiver.run(self.partitions.values))
 
@@ -115,11 +125,13 @@ class SessionShard:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.links.stop()
+        await self.treasury.close()
         await self.housekeeping.stop()
 
     def told(self) -> dict[str, int]:
         """What it has counted so far."""
-        return {**self.counts, **(self.archiver.counts if self.archiver is not None else {})}
+        archived = self.archiver.counts if self.archiver is not None else {}
+        return {**self.counts, **archived, **self.treasury.counts()}
 
     def wake(self) -> None:
         """Give the loop a turn, for what is done between batches."""
@@ -137,6 +149,11 @@ class SessionShard:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a task of shard %d failed", self.index, exc_info=task.exception())
+
+    @property
+    def desk(self) -> Desk:
+        """What is looked up and kept for offers."""
+        return self.treasury.desk
 
     # -- asking ----------------------------------------------------------------------------------------
 
@@ -175,6 +192,7 @@ class SessionShard:
                 await self._commit(calls)
             except Exception:
                 log.exception("shard %d could not evaluate a batch", self.index)
+                self.treasury.leases.committed({call.partition: UNWRITTEN for call in calls})
                 for call in calls:
                     call.answer(unavailable("internal", "the request could not be evaluated"))
                 for index in {call.partition for call in calls}:
@@ -184,6 +202,7 @@ class SessionShard:
     def _between_batches(self) -> None:
         try:
             self.housekeeping.tick()
+            self.treasury.note()
         except Exception:
             log.exception("the housekeeping of shard %d failed", self.index)
 
@@ -211,6 +230,7 @@ class SessionShard:
                     raise
                 answers.append((call, unavailable("internal", "the request could not be evaluated")))
         failed = await self._append(list({c.partition: self.partitions[c.partition] for c in here}.values()))
+        self.treasury.leases.committed(failed)
         for call, reply in answers:
             if reply is PARKED:
                 continue
@@ -288,7 +308,7 @@ class SessionShard:
             partition.used_ms[call.payload["track"]] = now_ms
         if self.links.park(call, partition):
             return PARKED
-        scene = Scene(partition, world, now_ms, self.dice, self.key, self.exchange)
+        scene = Scene(partition, world, now_ms, self.dice, self.key, self.exchange, self.desk)
         expired = self.erasure.expire(scene, call)
         if expired is not None:
             return expired

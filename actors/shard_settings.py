@@ -21,4 +21,7 @@ class ShardSettings:
     tail_entries: int = 20_000
     world_every_ms: int = 500
     claim_retry_ms: int = 200
+    lease_every_ms: int = 250
+    account_every_ms: int = 2_000
+    settle_every_ms: int = 3_000
     rates: tuple[tuple[str, float], ...] = ()

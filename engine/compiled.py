@@ -166,7 +166,7 @@ def build_campaigns(model: BookModel, data: Mapping[str, Any], version: str) -> 
         churn_horizon_ms=model.lapsing.horizon_ms,
         staged=staged,
         staged_by_placement={place: tuple(c for c in both if place in c.placements) for place in placements},
-        needs=_needs(both),
+        needs=_needs(both, model.margin_share),
     )
 
 
@@ -174,7 +174,7 @@ def _ranked(campaigns: Iterable[CompiledCampaign]) -> list[CompiledCampaign]:
     return sorted(campaigns, key=lambda campaign: (-campaign.priority, campaign.name))
 
 
-def _needs(campaigns: Iterable[CompiledCampaign]) -> Needs:
+def _needs(campaigns: Iterable[CompiledCampaign], margin_share: float) -> Needs:
     budgets: dict[str, dict[str, CompiledBudget]] = {}
     products: set[str] = set()
     counted = False
@@ -190,7 +190,9 @@ def _needs(campaigns: Iterable[CompiledCampaign]) -> Needs:
             if terms.budget is not None:
                 for place in campaign.placements:
                     budgets.setdefault(place, {}).setdefault(offer.key, terms.budget)
-    return Needs({place: tuple(by.values()) for place, by in budgets.items()}, frozenset(products), counted)
+    by_placement = {place: tuple(by.values()) for place, by in budgets.items()}
+    by_offer = {key: budget for by in budgets.values() for key, budget in by.items()}
+    return Needs(by_placement, frozenset(products), counted, margin_share, by_offer)
 
 
 def _campaign(name: str, spec: Campaign, raw: Mapping[str, Any], book: BookModel) -> CompiledCampaign:

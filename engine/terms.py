@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,8 @@ class CompiledBudget:
     per_ms: int | None
     even: bool
     hold_ms: int
+    quantum: float
+    """What one serving takes; 0 where that differs from visitor to visitor."""
     zone: ZoneInfo
 
     def period(self, now_ms: int) -> Period:
@@ -46,7 +48,12 @@ class CompiledBudget:
 
     def account(self, period: Period) -> str:
         """The name of the account of one period in the ledger."""
-        return f"{self.key}/{self.unit}@{period.start_ms}"
+        return f"{self.prefix}{period.start_ms}"
+
+    @property
+    def prefix(self) -> str:
+        """How the names of its accounts begin: by another unit or period another account is kept."""
+        return f"{self.key}/{self.unit}/{self.per_ms or 0}@"
 
 
 class Step(NamedTuple):
@@ -104,15 +111,19 @@ class Needs:
     """Products named by id, beside those in view and in the cart."""
     counted: bool
     """Whether a cap counts impressions or redemptions."""
+    margin_share: float = 0.0
+    """What of a price is margin where the catalogue does not say."""
+    by_offer: Mapping[str, CompiledBudget] = field(default_factory=dict)
 
 
 NEEDS_NOTHING: Final = Needs({}, frozenset(), counted=False)
 
 
-def compile_budget(spec: Budget, key: str, hold_ms: int, zone: ZoneInfo) -> CompiledBudget:
+def compile_budget(spec: Budget, key: str, hold_ms: int, cost: float, zone: ZoneInfo) -> CompiledBudget:
     """A budget; what a serving takes stays out for `hold_ms` where it is counted by what may follow it."""
     held = 0 if spec.unit == SERVINGS else SEEN_WITHIN_MS if spec.unit == IMPRESSIONS else hold_ms
-    return CompiledBudget(key, spec.max, spec.unit, spec.per_ms, spec.pace == "even", held, zone)
+    quantum = cost if spec.unit == COST else 1.0
+    return CompiledBudget(key, spec.max, spec.unit, spec.per_ms, spec.pace == "even", held, quantum, zone)
 
 
 def compile_window(
@@ -142,7 +153,7 @@ def terms_of(key: str, spec: Offer, campaign: Campaign, book: BookModel) -> Term
     about = IN_VIEW if spec.product is None and (spec.discount or "catalogue" in roots) else spec.product
     days = None if window is None or window.weekdays is None else frozenset(map(WEEKDAYS.index, window.weekdays))
     terms = Terms(
-        budget=compile_budget(spec.budget, key, hold_ms, zone) if spec.budget else None,
+        budget=compile_budget(spec.budget, key, hold_ms, spec.cost, zone) if spec.budget else None,
         window=compile_window(window.start, window.until, window.hours, days, window.clock == "visitor", zone)
         if window else None,
         product=about,

@@ -13,6 +13,7 @@ import orjson
 from actors.archive import Archive
 from actors.archive_settings import ArchiveSettings
 from actors.archiver import Archiver
+from actors.ledger import Ledger
 from actors.memory import memory_stores
 from actors.shard import SessionShard
 from actors.shard_settings import ShardSettings
@@ -76,7 +77,14 @@ class Town:
         self.clock = Clock()
         self.shards: dict[int, SessionShard] = {}
         self.settings = ShardSettings(
-            snapshot_every_ms=10**12, claim_retry_ms=1, world_every_ms=5, sweep_every_ms=10**8, sweep_pass_ms=10**8
+            snapshot_every_ms=10**12,
+            lease_every_ms=5,
+            account_every_ms=50,
+            settle_every_ms=50,
+            claim_retry_ms=1,
+            world_every_ms=5,
+            sweep_every_ms=10**8,
+            sweep_pass_ms=10**8,
         )
         self.archive: Archive | None = None
         self.archiving = ArchiveSettings()
@@ -113,6 +121,7 @@ class Town:
             clock=self.clock,
             dice=Random(index),
             settings=self.settings,
+            ledger=Ledger(self.stores.documents),
             archiver=self.archive
             and Archiver(self.stores.journal, self.archive, self.archiving, self.clock, self.stores.scrub),
         )
