@@ -27,7 +27,8 @@ from training.card import ModelCard
 from training.churn import ChurnPrior, churn_table
 from training.fit import Model
 from training.gates import Finding
-from training.learner import Champion, Learned, Lesson, Recipe, Target, learn, rows_table
+from training.learner import Champion, Learned, Lesson, learn, rows_table
+from training.recipes import Recipe, Target
 from training.registry import KIND, Registry
 from training.retake import Retaken, retake
 from training.table import Table

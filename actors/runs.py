@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from actors.stores import Documents
 from engine.errors import Conflict, NotFound
-from training.learner import Recipe, Target
+from training.recipes import Recipe, Target
 
 Run = dict[str, Any]
 """id, target, recipe (None: as seems best), why, state, attempt, asked_ms, started_ms, ended_ms, owner, stage, share,

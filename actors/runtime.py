@@ -8,16 +8,21 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.hosting import HostOptions, ShardHost, spare_the_collector
+from actors.rollout_host import RolloutHost, RolloutOptions
 from actors.stores import Stores
+from actors.trainer_settings import TrainerOptions
 from actors.valkey import valkey_stores
 from engine.errors import KairosError, Unavailable
+
+if TYPE_CHECKING:
+    from actors.trainer_host import TrainerHost
 
 log = logging.getLogger("kairos.runtime")
 
@@ -39,6 +44,14 @@ class Runtime(Protocol):
         """Start the shards side by side; returns their addresses, in order."""
         ...
 
+    async def start_trainer(self, options: TrainerOptions) -> None:
+        """Start the trainer; it is not waited for."""
+        ...
+
+    async def start_rollouts(self, options: RolloutOptions) -> None:
+        """Start whoever looks at rollouts; it is not waited for."""
+        ...
+
     async def describe(self) -> list[dict[str, Any]]:
         """What each shard that answers tells of itself."""
         ...
@@ -58,10 +71,22 @@ class LocalRuntime:
     def __init__(self, open_stores: Callable[[str], Stores] = valkey_stores) -> None:
         self._open_stores = open_stores
         self.hosts: list[ShardHost] = []
+        self.trainer: TrainerHost | None = None
+        self.rollouts: RolloutHost | None = None
 
     async def start_shards(self, options: list[HostOptions]) -> list[str]:
         self.hosts = [ShardHost(one, self._open_stores) for one in options]
         return list(await asyncio.gather(*(asyncio.to_thread(host.start) for host in self.hosts)))
+
+    async def start_trainer(self, options: TrainerOptions) -> None:
+        from actors.trainer_host import TrainerHost
+
+        self.trainer = TrainerHost(replace(options, alone=False), self._open_stores)
+        await asyncio.to_thread(self.trainer.start)
+
+    async def start_rollouts(self, options: RolloutOptions) -> None:
+        self.rollouts = RolloutHost(options, self._open_stores)
+        await asyncio.to_thread(self.rollouts.start)
 
     async def describe(self) -> list[dict[str, Any]]:
         return [host.describe() for host in self.hosts]
@@ -71,8 +96,11 @@ class LocalRuntime:
         return []
 
     async def stop(self) -> None:
+        for beside in (self.rollouts, self.trainer):
+            if beside is not None:
+                await asyncio.to_thread(beside.stop)
         await asyncio.gather(*(asyncio.to_thread(host.stop) for host in self.hosts))
-        self.hosts = []
+        self.hosts, self.trainer, self.rollouts = [], None, None
 
 
 class ShardActor:
@@ -108,6 +136,41 @@ class ShardActor:
         self._host.stop()
 
 
+class TrainerActor:
+    """The trainer as a Ray actor. After a death Ray runs the constructor again, and what was under way is taken up."""
+
+    def __init__(self, options: TrainerOptions) -> None:
+        # What learning imports would cost every shard memory, and the start its time.
+        from actors.trainer_host import TrainerHost
+
+        self._host = TrainerHost(options)
+        self._host.start()
+
+    def describe(self) -> dict[str, Any]:
+        """Its own account of itself."""
+        return self._host.describe()
+
+    def stop(self) -> None:
+        """End what is under way, keep what was read; the process stays until it is killed."""
+        self._host.stop()
+
+
+class RolloutActor:
+    """Whoever looks at rollouts as a Ray actor. After a death Ray runs the constructor again, and it is gone on with."""
+
+    def __init__(self, options: RolloutOptions) -> None:
+        self._host = RolloutHost(options)
+        self._host.start()
+
+    def describe(self) -> dict[str, Any]:
+        """Its own account of itself."""
+        return self._host.describe()
+
+    def stop(self) -> None:
+        """Keep what was read; the process stays until it is killed."""
+        self._host.stop()
+
+
 class RayRuntime:
     """Shards as named, detached Ray actors that restart for ever, spread over the nodes.
 
@@ -116,6 +179,8 @@ class RayRuntime:
 
     def __init__(self) -> None:
         self._actors: list[Any] = []
+        self._trainer: Any = None
+        self._rollouts: Any = None
         self._places: Any = None
         self._silent: dict[int, int] = {}
 
@@ -149,6 +214,12 @@ class RayRuntime:
             raise Unavailable("shards_not_started", f"shards {late} have not started after {START_TIMEOUT_S:.0f} s")
         return [str(ref.result()) for ref in refs]
 
+    async def start_trainer(self, options: TrainerOptions) -> None:
+        self._trainer = _beside(TrainerActor, "trainer", options)
+
+    async def start_rollouts(self, options: RolloutOptions) -> None:
+        self._rollouts = _beside(RolloutActor, "rollouts", options)
+
     async def describe(self) -> list[dict[str, Any]]:
         found = await asyncio.gather(*(one.describe.remote() for one in self._actors), return_exceptions=True)
         return [one for one in found if isinstance(one, dict)]
@@ -175,14 +246,23 @@ class RayRuntime:
         return mended
 
     async def stop(self) -> None:
-        stopping = [asyncio.ensure_future(_quietly(one.stop.remote())) for one in self._actors]
+        everybody = [*self._actors, *(one for one in (self._trainer, self._rollouts) if one is not None)]
+        stopping = [asyncio.ensure_future(_quietly(one.stop.remote())) for one in everybody]
         if stopping:
             await asyncio.wait(stopping, timeout=STOP_TIMEOUT_S)
-        for one in self._actors:
+        for one in everybody:
             ray.kill(one, no_restart=True)
         if self._places is not None:
             remove_placement_group(self._places)
-        self._actors, self._places = [], None
+        self._actors, self._trainer, self._rollouts, self._places = [], None, None, None
+
+
+def _beside(actor: type, name: str, options: Any) -> Any:
+    """A named, detached actor beside the shards that restarts for ever."""
+    placed = ray.remote(actor).options(
+        name=name, namespace=NAMESPACE, lifetime="detached", num_cpus=SHARD_CPU, max_restarts=-1, max_task_retries=0
+    )
+    return placed.remote(options)
 
 
 def _end_left_over() -> None:

@@ -22,7 +22,8 @@ from engine.errors import InvalidInput, KairosError
 from engine.schema import N_FEATURES
 from training.due import Standing, due
 from training.example import Example
-from training.learner import Champion, Recipe, Target
+from training.learner import Champion
+from training.recipes import Recipe, Target
 from training.watching import ChampionWatch
 
 log = logging.getLogger("kairos.trainer")
@@ -64,7 +65,7 @@ class Trainer:
         self._clock, self._settings, self._owner = clock, settings or TrainerSettings(), owner
         self._watch = ChampionWatch()
         # Rows that have matured since the last look, and since features were last compared.
-        self._n_new = self._n_uncompared = 0
+        self._n_new = self._n_uncompared = self._n_rows = 0
         self._watching = False
         self._run: str | None = None
         self._champion: str | None = None
@@ -123,6 +124,9 @@ class Trainer:
         fresh = sorted((one for one in told if one.matured and not one.withdrawn), key=lambda one: one.t_ms)
         self._n_new += len(fresh)
         self._n_uncompared += len(fresh)
+        if told or not self._resumed:
+            # Counting reads the whole window.
+            self._n_rows = await asyncio.to_thread(lambda: self._source.n_rows)
         if not self._resumed:
             await self._resume()
         champion = await self._watched(fresh)
@@ -166,13 +170,13 @@ class Trainer:
         if champion is None:
             return
         standing = Standing(
-            self._source.n_rows, self._n_new, champion.model is not None,
+            self._n_rows, self._n_new, champion.model is not None,
             self._last_look_ms, self._last_retrain_ms, self._watch.alarmed,
         )  # fmt: skip
         wish = due(settings.cadence, standing, now_ms, await self._session.zone())
         if wish is not None:
             await self._runs.ask(wish.why, wish.recipe)
-        if settings.churn and now_ms - self._last_churn_ms >= settings.cadence.churn_every_ms and self._source.n_rows:
+        if settings.churn and now_ms - self._last_churn_ms >= settings.cadence.churn_every_ms and self._n_rows:
             self._last_churn_ms = now_ms
             if champion.model is not None:
                 await self._runs.ask("schedule", "retrain", "churn")
@@ -189,7 +193,7 @@ class Trainer:
         champion = None
         with suppress(KairosError):
             champion = await self._session.champion("conversion")
-        self._n_new = self._source.n_rows
+        self._n_new = self._n_rows
         if champion is not None and champion.model is not None:
             card = champion.model.card
             self._last_retrain_ms = max(self._last_retrain_ms, card.created_ms if card.recipe != "refit" else 0)
@@ -294,7 +298,7 @@ class Trainer:
     async def _tell(self) -> None:
         state = {
             "pid": os.getpid(), "rss_bytes": psutil.Process().memory_info().rss, "owner": self._owner,
-            "beat_ms": self._clock(), "run": self._run, "rows": self._source.n_rows, "new_rows": self._n_new,
+            "beat_ms": self._clock(), "run": self._run, "rows": self._n_rows, "new_rows": self._n_new,
             "champion": self._champion, "drift": self._watch.alarmed, "alarms": self._alarms, "runs": self._counts,
             "last_look_ms": self._last_look_ms, "last_retrain_ms": self._last_retrain_ms,
         }  # fmt: skip

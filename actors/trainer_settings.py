@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from engine.schema import N_FEATURES
 from training.due import Cadence
+
+if TYPE_CHECKING:
+    from actors.rollout import RolloutSettings
 
 _COPIES: Final = 3
 """A row is held as it is stored, as a table to learn from, and for moments in parts of either."""
@@ -36,3 +39,17 @@ class TrainerSettings:
     def most_rows(self) -> int:
         """The newest rows that a training reads."""
         return max(1_000, min(self.window_rows, self.memory_bytes // (N_FEATURES * 8 * _COPIES)))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerOptions:
+    """Where the trainer finds store and archive, and how it trains. Light: whoever starts one imports only this.
+
+    `alone` is a process of its own, which stands back; the twin in a thread must not, as its process does not.
+    """
+
+    redis_url: str
+    archive: str | None = None
+    settings: TrainerSettings = field(default_factory=TrainerSettings)
+    rollouts: RolloutSettings | None = None
+    alone: bool = True

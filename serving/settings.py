@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.errors import InvalidInput
+from training.rollout_plan import RAMP, Plan, ramp
 
 PREFIX: Final = "KAIROS_"
 MIB: Final = 1024 * 1024
@@ -118,6 +119,66 @@ class Tier1Asked(_Tree):
         return self
 
 
+class Training(_Tree):
+    """When and from how much the trainer learns; `enabled: false` starts none."""
+
+    enabled: bool = True
+    labels: int = Field(default=2_000, ge=50)
+    """So many newly matured examples make a refit of the leaves due."""
+    refit_every_s: float = Field(default=600, ge=0)
+    """Two looks are at least so far apart."""
+    retrain_hour: int | None = Field(default=3, ge=0, le=23)
+    """Once a day at this hour of the book's time zone trees are grown anew; null: only on drift and when asked."""
+    first_rows: int = Field(default=2_000, ge=100)
+    """A first model is learned from so many examples."""
+    fewest_rows: int = Field(default=500, ge=100)
+    window_rows: int = Field(default=200_000, ge=1_000)
+    """The newest examples that are kept and learned from."""
+    memory_mb: int = Field(default=1_500, ge=64)
+    """What the rows of a training may take; fewer are read where the window is larger."""
+    churn: bool = True
+    churn_every_h: float = Field(default=24, gt=0)
+    seed: int = 0
+    tick_s: float = Field(default=1, gt=0)
+    """How often the trainer looks for new examples and for what was asked."""
+
+
+class Rollout(_Tree):
+    """How a candidate reaches visitors; the columns name one value a stage, a share of 0 is shadow.
+
+    A stage lasts `minimum_s` and until `minimum_users` are observed; by `horizon_s` without it the champion stays.
+    """
+
+    enabled: bool = True
+    shares: tuple[float, ...] = tuple(stage.share for stage in RAMP)
+    minimum_s: tuple[float, ...] = tuple(stage.minimum_s for stage in RAMP)
+    horizon_s: tuple[float, ...] = tuple(stage.horizon_s for stage in RAMP)
+    minimum_users: tuple[int, ...] = tuple(stage.minimum_users for stage in RAMP)
+    alpha: float = Field(default=Plan.alpha, gt=0, lt=1)
+    """The error of all guards together: how often equal candidates may be rolled back."""
+    margin: float = Field(default=Plan.margin, gt=0, lt=1)
+    """A challenger that converts by this share less is tolerated, and no further."""
+    harm_margin: float = Field(default=Plan.harm_margin, ge=0)
+    """The same for more errors and more slow answers."""
+    quality_margin: float = Field(default=Plan.quality_margin, ge=0)
+    """The same for its log-loss, as a share of the champion's."""
+    look_every_s: float = Field(default=0.5, gt=0)
+    save_every_s: float = Field(default=20, gt=0)
+
+    @model_validator(mode="after")
+    def _climbs(self) -> Self:
+        try:
+            self.plan()
+        except InvalidInput as fault:
+            raise ValueError(fault.message) from None
+        return self
+
+    def plan(self) -> Plan:
+        """The plan of every rollout."""
+        stages = ramp(self.shares, self.minimum_s, self.horizon_s, self.minimum_users)
+        return Plan(stages, self.alpha, self.margin, self.harm_margin, self.quality_margin)
+
+
 class Settings(_Tree):
     """The whole tree. `Settings()` is what `kairos up` runs with."""
 
@@ -142,6 +203,8 @@ class Settings(_Tree):
     consent: ConsentDefaults = ConsentDefaults()
     body: BodyLimits = BodyLimits()
     late: Lateness = Lateness()
+    training: Training = Training()
+    rollout: Rollout = Rollout()
     rates: dict[str, float] = Field(default_factory=dict)
     """Value of one unit of a currency in any common unit, e.g. {EUR: 1, USD: 0.92}; a currency without is left out."""
 

@@ -28,15 +28,20 @@ from actors.supervisor import Supervisor
 from actors.valkey import probe_durability, valkey_stores
 from actors.valkey_client import connect
 from engine.errors import Conflict, InvalidInput, KairosError, Unavailable
-from serving.keys import KeyRing
+from serving.draining import end_draining, say_draining
+from serving.keys import ENVIRONMENT, KeyRing, parse_environment
 from serving.places import places_of
 from serving.processes import RunRecord, port_holder
 from serving.published import ensure_book
+from serving.rollout_options import rollout_options
 from serving.run_dir import RunDir
 from serving.settings import Settings, load_settings
+from serving.training_options import trainer_options
 
 READY_WITHIN_S: Final = 90.0
 STOP_WITHIN_S: Final = 20.0
+DRAIN_WITHIN_S: Final = 8.0
+"""How long requests under way may take at the end of a run; a request has deadlines far below that."""
 N_WARM_UP: Final = 20
 SAMPLE: Final = "cart_recovery.yaml"
 
@@ -187,6 +192,7 @@ class System:
         self._url = url
         self._stores = stores = valkey_stores(url)
         self._say("reading the partition table and the campaign book")
+        await end_draining(stores.documents)
         await Supervisor(stores.table).assign(settings.n_partitions, settings.n_shards)
         await self._publish_book(Publisher(stores.versions, stores.table, None, epoch_ms))
 
@@ -242,7 +248,8 @@ class System:
         shards = asyncio.create_task(self._runtime.start_shards(hosts))
         try:
             await beside(deployment.start_serve, settings.host, settings.port)
-            ingress = IngressOptions(settings, self._url, self._weaknesses)
+            keys = tuple(parse_environment(options.environ.get(ENVIRONMENT, "")))
+            ingress = IngressOptions(settings, self._url, self._weaknesses, keys)
             await beside(deployment.run_ingress, ingress, options.n_ingress)
         finally:
             await shards
@@ -268,7 +275,14 @@ class System:
                 await self._http.post("/v1/score", json={"anonymousId": f"kairos-warm-up-{i}"})
 
     async def watch(self) -> None:
-        """Keep the record of processes fresh, the embedded store alive and the shards answering, until cancelled."""
+        """Keep the record of processes fresh, the embedded store alive and the shards answering, until cancelled.
+
+        Trainer and rollouts are started here, when visitors are being answered already.
+        """
+        if self.settings.training.enabled:
+            await self._runtime.start_trainer(trainer_options(self.settings, self._url))
+        if self.settings.rollout.enabled:
+            await self._runtime.start_rollouts(rollout_options(self.settings, self._url))
         while True:
             await asyncio.sleep(2.0)
             await asyncio.to_thread(self._record.note, self.settings.port)
@@ -282,9 +296,12 @@ class System:
     async def stop(self) -> None:
         """Stop in reverse order; nothing of this run is left."""
         deployment = self._deployment
+        if self._stores is not None:
+            await _at_most(2.0, say_draining(self._stores.documents))
         if deployment is not None:
             if self._joined:
                 await _at_most(15.0, beside(deployment.stop_serve))
+            await asyncio.to_thread(self._record.drain_proxies, DRAIN_WITHIN_S)
             # In a Ray of our own, Serve's polite shutdown takes fifteen seconds to end what ends with Ray anyway.
             await asyncio.to_thread(self._record.end_proxies)
             if self._runtime is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
-from training.learner import Recipe
+from training.recipes import Recipe
 
 Why = Literal["first", "labels", "schedule", "drift", "request", "job"]
 

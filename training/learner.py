@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,10 @@ from training.fit import Model, Parameters, Told, Trees, describe, fit_trees, pa
 from training.gates import FEWEST_OF_A_CLASS, FEWEST_ROWS, Finding, Limits, check_probabilities, judge
 from training.metrics import log_loss
 from training.native import LightGbmPredictor
+from training.recipes import Recipe, Target
 from training.table import Table
 
 Floats = NDArray[np.float64]
-Recipe = Literal["retrain", "refit"]
-Target = Literal["conversion", "churn"]
 
 HELD_FIRST: Final = 0.2
 """The share of all rows that judges a first model."""
