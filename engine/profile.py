@@ -25,6 +25,8 @@ def view(root: str, tracks: Sequence[Track]) -> Track:
     if len(tracks) == 1:
         return tracks[0]
     joined = Track(root)
+    joined.orders, joined.offer_views, joined.offer_clicks = {}, {}, {}
+    joined.groups, joined.requests = {}, {}
     ordered = sorted(tracks, key=lambda t: t.id)
     for track in ordered:
         _join_behaviour(joined, track)

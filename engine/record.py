@@ -8,6 +8,7 @@ so that a rebuild needs neither.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 from engine.decision import Decision
@@ -15,7 +16,7 @@ from engine.ids import DecisionId, message_hash
 from engine.inputs import SUPPLY, Inputs
 from engine.signals import Signal
 from engine.supply import CHARGES
-from engine.track import MAX_DECISIONS, MAX_SERVED, Track
+from engine.track import MAX_CLAIMS, MAX_DECISIONS, MAX_SERVED, NO_ENTRIES, Track
 from engine.world import CHALLENGER, World
 
 FORMAT: Final = 1
@@ -23,7 +24,7 @@ ENGINE_VERSION: Final = "1"
 """Raised when `decide` changes what it answers for the same inputs."""
 
 SIGNALS, SEGMENTS, DECISION, REWARD, SUPERSEDED = "s", "g", "d", "r", "x"
-LINK_INTENT, ADOPTED, MEMBER, LINK_DONE, ERASED = "li", "ta", "m", "ld", "e"
+LINK_INTENT, ADOPTED, MEMBER, LINK_DONE, ERASED, CLAIM = "li", "ta", "m", "ld", "e", "lc"
 VISIT, FORGOTTEN = "v", "f"
 
 BOT, BACKFILL, NO_TRAINING, ROBOTIC = 1, 2, 4, 8
@@ -168,6 +169,8 @@ def fold(track: Track | None, record: Record, decision_id: DecisionId) -> Track 
             track.members[record[3]] = record[4]
         else:
             track.members.pop(record[3], None)
+    elif kind == CLAIM:
+        track.claims = claimed(track.claims, record[3])
     elif kind == LINK_DONE:
         track = Track.fresh(track_id)
         track.moved_to, track.generation, track.touched_ms = record[3], record[4], received_ms
@@ -182,8 +185,22 @@ def _adopt(track: Track | None, record: Record) -> Track:
         track = Track.fresh(track_id)
     track.root, track.generation = root, generation
     track.pending_to = track.moved_to = None
+    if root != track_id:
+        track.members = {}
+        if root.startswith(USER):
+            track.claims = claimed(track.claims, claim_of(root))
     track.touched_ms = max(track.touched_ms, received_ms)
     return track
+
+
+def claim_of(user: str) -> int:
+    """What a device remembers of a user it was said to be of: 48 bits of a hash, enough to count them by."""
+    return int.from_bytes(blake2b(user.encode(), digest_size=6).digest(), "big")
+
+
+def claimed(claims: list[int], claim: int) -> list[int]:
+    """The claims with one more, in an order that does not depend on that of their coming."""
+    return claims if claim in claims or len(claims) >= MAX_CLAIMS else sorted([*claims, claim])
 
 
 def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
@@ -209,6 +226,8 @@ def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
         stub.append(supply[CHARGES])
     track.decisions[key] = stub
     if request is not None:
+        if track.requests is NO_ENTRIES:
+            track.requests = {}
         track.requests[request] = key
     while len(track.decisions) > MAX_DECISIONS:
         del track.decisions[next(iter(track.decisions))]

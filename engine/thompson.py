@@ -1,9 +1,10 @@
-"""Thompson sampling in closed numbers: how likely each belief is to be worth most, by one quadrature for all of them."""
+"""Thompson sampling as numbers: how likely each belief is to be worth most, by one quadrature for all of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -65,4 +66,4 @@ def _segments(beliefs: Sequence[tuple[float, float]], low: float) -> list[tuple[
     else:
         near = {x for m, d in beliefs for k in (-_REACH, -2.0, 0.0, 2.0, _REACH) if low < (x := m + k * d) < high}
         edges = [low, *sorted(near), high]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(edges) if b > a]

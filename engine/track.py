@@ -6,7 +6,8 @@ import math
 import zlib
 from array import array
 from collections.abc import Iterable
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 from engine.decay import DecayedSum
 from engine.robots import is_robotic
@@ -23,11 +24,16 @@ CLICK_HALF_LIFE_MS: Final = 120_000
 HOVER_HALF_LIFE_MS: Final = 120_000
 PAST_ALPHA: Final = 0.3
 MAX_OFFER_TIMES: Final = 64
+MAX_CLAIMS: Final = 32
+HOMES: Final = 37
+"""Where the former homes stand in a snapshot."""
 MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_DECISIONS, MAX_SERVED, MAX_TRAITS = 32, 100, 64, 128, 32, 64
 PAST: Final = ("scroll_share", "time_s", "pages", "products", "clicks", "converted")
 
 NOTHING: Final[list[Any]] = []
 """What most tracks have of some things: one list for all of them, never written to."""
+NO_ENTRIES: Final[dict[Any, Any]] = cast("dict[Any, Any]", MappingProxyType({}))
+"""The same for entries by name; whoever tries to write to it is told."""
 NO_PAST: Final = [0.0] * len(PAST)
 """The averages of nobody's sessions: one list for every track that has none yet, never written to."""
 PAGE, HEIGHT, SCROLL, HEARTBEAT = 0, 1, 2, 3
@@ -57,10 +63,12 @@ class Track:
         "bot",
         "cart",
         "checkout_ms",
+        "claims",
         "clicks",
         "decisions",
         "generation",
         "groups",
+        "homes",
         "hover",
         "id",
         "in_view",
@@ -100,6 +108,9 @@ class Track:
         self.moved_to: str | None = None
         self.pending_to: str | None = None
         self.generation = 0
+        # partitions that hold records of it from before it was here, and hashes of the users it was said to be of
+        self.homes: list[int] = NOTHING
+        self.claims: list[int] = NOTHING
         # once: message hash → receipt
         self.seen = Seen()
         # behaviour, by event time
@@ -119,20 +130,20 @@ class Track:
         self.cart: list[CartOp] = []
         self.checkout_ms = 0
         self.last_order_ms = 0
-        self.orders: dict[str, list[Any]] = {}
-        self.offer_views: dict[str, int] = {}
-        self.offer_clicks: dict[str, int] = {}
+        self.orders: dict[str, list[Any]] = NO_ENTRIES
+        self.offer_views: dict[str, int] = NO_ENTRIES
+        self.offer_clicks: dict[str, int] = NO_ENTRIES
         # the product looked at last: [t_ms, message, product]
         self.in_view: list[Any] = NOTHING
         # offers seen and redeemed, once for each decision: [t_ms, kind, offer, decision]
         self.offer_times: list[list[Any]] = NOTHING
         self.traits: dict[str, list[Any]] = {}
-        self.groups: dict[str, int] = {}
+        self.groups: dict[str, int] = NO_ENTRIES
         # what Kairos did
         self.memberships: dict[str, list[int]] = {}
         self.served: dict[str, list[int]] = {}
         self.decisions: dict[str, list[Any]] = {}
-        self.requests: dict[int, str] = {}
+        self.requests: dict[int, str] = NO_ENTRIES
         # when the row of this profile was last recorded, with a decision or for a visit without one
         self.looked_ms = 0
         # the last conversion probability computed; a cache, not part of the state
@@ -169,10 +180,11 @@ class Track:
         elif kind in ("identify", "group"):
             self._describe(signal)
         elif kind.startswith("offer_"):
-            counts = self.offer_views if kind == "offer_viewed" else self.offer_clicks
             offer = signal.fields.get("offer_id")
-            if offer is not None and kind != "offer_redeemed":
-                counts[offer] = counts.get(offer, 0) + 1
+            if offer is not None and kind == "offer_viewed":
+                self.offer_views = {**self.offer_views, offer: self.offer_views.get(offer, 0) + 1}
+            elif offer is not None and kind == "offer_clicked":
+                self.offer_clicks = {**self.offer_clicks, offer: self.offer_clicks.get(offer, 0) + 1}
             if offer is not None and kind != "offer_clicked":
                 self._count_offer(offer, signal)
         return True
@@ -252,6 +264,8 @@ class Track:
     def _order(self, signal: Signal) -> None:
         fields = signal.fields
         order_id = str(fields.get("order_id") or signal.message)
+        if self.orders is NO_ENTRIES:
+            self.orders = {}
         order = self.orders.setdefault(order_id, [None, 0.0, 0.0, False])
         if signal.kind == "order_completed":
             order[0] = signal.t_ms if order[0] is None else min(order[0], signal.t_ms)
@@ -275,7 +289,7 @@ class Track:
         if signal.kind == "group" and signal.fields.get("group_id"):
             group = str(signal.fields["group_id"])
             if group in self.groups or len(self.groups) < MAX_TRAITS:
-                self.groups[group] = max(self.groups.get(group, 0), signal.t_ms)
+                self.groups = {**self.groups, group: max(self.groups.get(group, 0), signal.t_ms)}
 
     def _fold_past(self) -> None:
         while len(self.sessions) > 1 and self.sessions[0].end_ms < self.latest_ms - FOLD_MS:
@@ -316,6 +330,7 @@ class Track:
             [[k, *v] for k, v in self.decisions.items()], list(self.requests.items()),
             [[k, *v] for k, v in self.assignments.items()], self.n_carts_left,
             list(self.in_view), [list(row) for row in self.offer_times], self.looked_ms,
+            list(self.homes), list(self.claims),
         ]  # fmt: skip
 
     @classmethod
@@ -335,19 +350,22 @@ class Track:
         track.cart = [(r[0], r[1], r[2], r[3], r[4], r[5]) for r in state[20]]
         track.checkout_ms, track.last_order_ms = state[21:23]
         track.orders = {r[0]: [r[1], r[2], float("inf") if r[3] is None else r[3], r[4]] for r in state[23]}
-        track.offer_views, track.offer_clicks = dict(state[24]), dict(state[25])
+        track.orders = track.orders or NO_ENTRIES
+        track.offer_views, track.offer_clicks = dict(state[24]) or NO_ENTRIES, dict(state[25]) or NO_ENTRIES
         track.traits = {r[0]: list(r[1:]) for r in state[26]}
-        track.groups = dict(state[27])
+        track.groups = dict(state[27]) or NO_ENTRIES
         track.memberships = {r[0]: list(r[1:]) for r in state[28]}
         track.served = {r[0]: list(r[1:]) for r in state[29]}
         track.decisions = {r[0]: list(r[1:]) for r in state[30]}
-        track.requests = dict(state[31])
+        track.requests = dict(state[31]) or NO_ENTRIES
         track.assignments = {r[0]: list(r[1:]) for r in state[32]}
         # Snapshots written before carts were counted end here.
         track.n_carts_left = state[33] if len(state) > 33 else 0
         if len(state) > 34:
             track.in_view, track.offer_times = state[34] or NOTHING, [list(row) for row in state[35]] or NOTHING
         track.looked_ms = state[36] if len(state) > 36 else 0
+        if len(state) > HOMES:
+            track.homes, track.claims = state[HOMES] or NOTHING, state[HOMES + 1] or NOTHING
         return track
 
 

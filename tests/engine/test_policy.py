@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from engine.policy import NONE, Candidate, draw, epsilon_greedy, greedy, propensities, thompson
+from engine.thompson import winning
 
 candidates = st.lists(
     st.builds(
@@ -62,3 +65,21 @@ def test_the_draw_keeps_to_the_propensities() -> None:
         counts[draw(shares, dice)] += 1
     chi2 = sum((c - n * p) ** 2 / (n * p) for c, p in zip(counts, shares, strict=True))
     assert chi2 < 13.8  # the 0.001 quantile of χ² with 2 degrees of freedom
+
+
+@given(
+    st.lists(st.tuples(st.floats(-3, 3), st.floats(0.02, 2.0)), min_size=1, max_size=6),
+    st.sampled_from([-4.0, -0.5, 0.0, 0.7]),
+)
+@settings(max_examples=60, deadline=None)
+def test_winning_agrees_with_a_fine_integration(beliefs: list[tuple[float, float]], floor: float) -> None:
+    means, deviations = np.array(beliefs).T
+    low, high = max(floor, float((means - 9 * deviations).max())), float((means + 9 * deviations).max())
+    if high <= low:
+        return
+    fine = [np.linspace(m - 9 * d, m + 9 * d, 2_001) for m, d in beliefs]
+    x = np.unique(np.clip(np.concatenate([np.linspace(low, high, 4_001), *fine]), low, high))
+    below = norm.cdf(x[:, None], means, deviations)
+    for i, share in enumerate(winning(beliefs, floor)):
+        density = norm.pdf(x, *beliefs[i]) * np.delete(below, i, axis=1).prod(axis=1)
+        assert share == pytest.approx(float(np.trapezoid(density, x)), abs=5e-4)
