@@ -24,7 +24,8 @@ from engine.prior import PriorModel
 from training.example import Example
 from training.rollout import ENGINE, LIVE, Event, Rollout, Step, look, pause, promote, resume, roll_back
 from training.rollout_board import Board, Change, start_waiting, submit, taken
-from training.rollout_plan import KINDS, Kind, Plan, Traffic, expected
+from training.rollout_expected import Traffic, expected
+from training.rollout_plan import KINDS, Kind, Plan
 from training.rollout_users import Users
 
 log = logging.getLogger("kairos.rollout")

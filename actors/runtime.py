@@ -15,13 +15,13 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.hosting import HostOptions, ShardHost, spare_the_collector
-from actors.rollout_host import RolloutHost, RolloutOptions
 from actors.stores import Stores
 from actors.trainer_settings import TrainerOptions
 from actors.valkey import valkey_stores
 from engine.errors import KairosError, Unavailable
 
 if TYPE_CHECKING:
+    from actors.rollout_host import RolloutHost, RolloutOptions
     from actors.trainer_host import TrainerHost
 
 log = logging.getLogger("kairos.runtime")
@@ -85,6 +85,8 @@ class LocalRuntime:
         await asyncio.to_thread(self.trainer.start)
 
     async def start_rollouts(self, options: RolloutOptions) -> None:
+        from actors.rollout_host import RolloutHost
+
         self.rollouts = RolloutHost(options, self._open_stores)
         await asyncio.to_thread(self.rollouts.start)
 
@@ -156,9 +158,12 @@ class TrainerActor:
 
 
 class RolloutActor:
-    """Whoever looks at rollouts as a Ray actor. After a death Ray runs the constructor again, and it is gone on with."""
+    """Whoever looks at rollouts as a Ray actor. After a death Ray runs the constructor again, and they go on."""
 
     def __init__(self, options: RolloutOptions) -> None:
+        # What the statistics need is no load for a shard's process, which imports this file too.
+        from actors.rollout_host import RolloutHost
+
         self._host = RolloutHost(options)
         self._host.start()
 
@@ -259,7 +264,7 @@ class RayRuntime:
 
 def _beside(actor: type, name: str, options: Any) -> Any:
     """A named, detached actor beside the shards that restarts for ever."""
-    placed = ray.remote(actor).options(
+    placed: Any = ray.remote(actor).options(
         name=name, namespace=NAMESPACE, lifetime="detached", num_cpus=SHARD_CPU, max_restarts=-1, max_task_retries=0
     )
     return placed.remote(options)

@@ -15,6 +15,7 @@ from engine.errors import InvalidInput
 from training.rollout_plan import RAMP, Plan, ramp
 
 PREFIX: Final = "KAIROS_"
+PLAN: Final = Plan()
 MIB: Final = 1024 * 1024
 _LISTS: Final = frozenset({"origins", "trusted_proxies", "hosts"})
 """Settings that a variable may give as a,b,c."""
@@ -154,13 +155,13 @@ class Rollout(_Tree):
     minimum_s: tuple[float, ...] = tuple(stage.minimum_s for stage in RAMP)
     horizon_s: tuple[float, ...] = tuple(stage.horizon_s for stage in RAMP)
     minimum_users: tuple[int, ...] = tuple(stage.minimum_users for stage in RAMP)
-    alpha: float = Field(default=Plan.alpha, gt=0, lt=1)
+    alpha: float = Field(default=PLAN.alpha, gt=0, lt=1)
     """The error of all guards together: how often equal candidates may be rolled back."""
-    margin: float = Field(default=Plan.margin, gt=0, lt=1)
+    margin: float = Field(default=PLAN.margin, gt=0, lt=1)
     """A challenger that converts by this share less is tolerated, and no further."""
-    harm_margin: float = Field(default=Plan.harm_margin, ge=0)
+    harm_margin: float = Field(default=PLAN.harm_margin, ge=0)
     """The same for more errors and more slow answers."""
-    quality_margin: float = Field(default=Plan.quality_margin, ge=0)
+    quality_margin: float = Field(default=PLAN.quality_margin, ge=0)
     """The same for its log-loss, as a share of the champion's."""
     look_every_s: float = Field(default=0.5, gt=0)
     save_every_s: float = Field(default=20, gt=0)

@@ -8,7 +8,8 @@ import pytest
 from engine.errors import Conflict, InvalidInput
 from tests.training.rollouts import SHORT, crowd
 from training.rollout import Phase, Rollout, decide, look, pause, promote, resume, roll_back, start
-from training.rollout_plan import DAY_S, Plan, Stage, Traffic, expected, ramp
+from training.rollout_expected import Traffic, expected
+from training.rollout_plan import DAY_S, Plan, Stage, ramp
 from training.rollout_users import Users
 from training.verdict import Verdict
 
