@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from actors.stores import Documents
 from engine.errors import Conflict, NotFound
 from training.recipes import Recipe, Target
+
+log = logging.getLogger("kairos.trainer")
 
 Run = dict[str, Any]
 """id, target, recipe (None: as seems best), why, state, attempt, asked_ms, started_ms, ended_ms, owner, stage, share,
@@ -112,6 +115,26 @@ class Runs:
                 return
             if await self._documents.compare_and_set(BOARD, rev, {**board, "owner": None}):
                 return
+
+    async def take_up(self, owner: str, stale_ms: int, attempts: int, *, mine: bool = False) -> None:
+        """Let runs wait again whose trainer is dead: with `mine`, those of an earlier life of this owner, and always
+        those of another that has given no sign for so long. One that has died in so many attempts is given up.
+        """
+        under_way = [run for run in await self.list() if run["state"] == RUNNING]
+        if not under_way:
+            return
+        _, board = await self._board()
+        silent = self._clock() - int(board.get("beat_ms", 0)) >= stale_ms
+        for run in under_way:
+            if not (mine if run["owner"] == owner else silent or board.get("owner") != run["owner"]):
+                continue
+            if run["attempt"] < attempts:
+                log.warning("training %s was under way when its trainer died; it waits again", run["id"])
+                await self.change(run["id"], RUNNING, state=QUEUED, owner=None, share=0.0, stage="again")
+                continue
+            words = f"the trainer died {run['attempt']} times in it; what is in force stays"
+            ended = {"reason": "trainer_died", "message": words, "ended_ms": self._clock()}
+            await self.change(run["id"], RUNNING, state="failed", **ended)
 
     async def forget_old(self) -> None:
         """Keep the newest runs; what is not over is never forgotten."""

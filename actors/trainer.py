@@ -132,10 +132,9 @@ class Trainer:
         champion = await self._watched(fresh)
         self._champion = champion.version if champion is not None else None
         await self._ask_for_what_is_due(champion)
-        done = None
+        await self._runs.take_up(self._owner, self._settings.stale_ms, self._settings.attempts)
         waiting = [run for run in await self._runs.list() if run["state"] == QUEUED]
-        if waiting:
-            done = await self.perform(waiting[0])
+        done = await self.perform(waiting[0]) if waiting else None
         await self._tell()
         return done
 
@@ -184,11 +183,9 @@ class Trainer:
     async def _resume(self) -> None:
         """Take up what was under way when the last trainer died, and learn from the runs when it last looked."""
         self._resumed = True
+        await self._runs.take_up(self._owner, self._settings.stale_ms, self._settings.attempts, mine=True)
         for run in await self._runs.list():
-            mine = run["owner"] == self._owner
-            if run["state"] == RUNNING and mine:
-                await self._again(run)
-            elif run["state"] in OVER:
+            if run["state"] in OVER:
                 self._note(run, int(run["ended_ms"] or 0))
         champion = None
         with suppress(KairosError):
@@ -199,16 +196,6 @@ class Trainer:
             self._last_retrain_ms = max(self._last_retrain_ms, card.created_ms if card.recipe != "refit" else 0)
             rows = await asyncio.to_thread(self._source.columns, self._settings.most_rows)
             self._n_new = int((rows.t_ms > champion.seen_until_ms).sum())
-
-    async def _again(self, run: Run) -> None:
-        if run["attempt"] < self._settings.attempts:
-            log.warning("training %s was under way when the trainer died; it begins again", run["id"])
-            await self._runs.change(run["id"], RUNNING, state=QUEUED, owner=None, share=0.0, stage="again")
-            return
-        words = f"the trainer died {run['attempt']} times in it; what is in force stays"
-        await self._runs.change(
-            run["id"], RUNNING, state="failed", reason="trainer_died", message=words, ended_ms=self._clock()
-        )
 
     def _note(self, run: Run, at_ms: int) -> None:
         self._counts[run["state"]] = self._counts.get(run["state"], 0) + 1

@@ -1,4 +1,4 @@
-"""`kairos train`: fit the conversion model on a table, and put it in force if asked."""
+"""`kairos train`: fit the conversion model on a table, or have the running Kairos learn from its visitors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from training.train import TrainResult
 
 SHOWN_BAD_ROWS = 5
+LOCAL = "http://127.0.0.1:8000"
 
 
 def train(
-    source: Annotated[
-        Path, typer.Option("--from", help="A table: CSV with a header, JSON lines or Parquet; gzip or not.")
-    ],
-    label: Annotated[str, typer.Option(help="The column that says whether it converted.")],
+    ctx: typer.Context,
     *,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A table: CSV with a header, JSON lines or Parquet; gzip or not.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="The column that says whether it converted.")] = None,
     positive: Annotated[str | None, typer.Option(help="The value of the label that is a conversion.")] = None,
     drop: Annotated[str, typer.Option(help="Columns to leave out; several with commas.")] = "",
     cv: Annotated[int, typer.Option(min=2, max=50, help="In how many parts rows are held out in turn.")] = 5,
@@ -34,12 +36,25 @@ def train(
     ] = False,
     seed: Annotated[int, typer.Option(help="The same seed and table give the same model.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A folder for model.txt and card.json.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Metrics, leaks and notes as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Metrics, leaks and notes (or the run) as JSON.")] = False,
     publish: Annotated[bool, typer.Option("--publish", help="Put it in force in the running Kairos.")] = False,
     data_dir: Annotated[Path, typer.Option(help="The data directory of the running Kairos.")] = Path(".kairos"),
     redis_url: Annotated[str | None, typer.Option(envvar="REDIS_URL", help="The store, if not embedded.")] = None,
+    url: Annotated[str, typer.Option(envvar="KAIROS_URL", help="Without --from: where Kairos is.")] = LOCAL,
+    key: Annotated[str | None, typer.Option(envvar="KAIROS_KEY", help="A key with the admin scope.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Without --from: retrain or refit.")] = None,
+    target: Annotated[str, typer.Option(help="Without --from: conversion or churn.")] = "conversion",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Without --from: follow it to its end.")] = True,
 ) -> None:
-    """Fit the conversion model on a table; the figures are of rows it was not fitted on."""
+    """Fit the conversion model on a table; the figures are of rows it was not fitted on.
+
+    Without --from the running Kairos is asked to train on what its visitors did; exit code 1: nothing came of it.
+    """
+    if source is None:
+        ask_running(url, key, recipe, target, wait, as_json)
+        return
+    if label is None:
+        raise typer.BadParameter("--from needs --label, the column that says whether a row converted", ctx=ctx)
     address = store_address(redis_url or None, data_dir) if publish else None
     from training.train import train_from_table, write_model
 
@@ -61,6 +76,27 @@ def train(
         typer.echo(f"written     {out}")
     if address is not None:
         typer.echo("in force    yes; shards take it up within seconds")
+
+
+def ask_running(url: str, key: str | None, recipe: str | None, target: str, wait: bool, as_json: bool) -> None:
+    """Have the running Kairos train; exits with 1 where it ends without a candidate."""
+    from serving.remote import remote
+    from serving.training_told import follow, told
+
+    body = {"target": target, **({"recipe": recipe} if recipe else {})}
+    asked = remote("POST", url, "/v1/train", key, body)
+    if not wait:
+        joined = ", which waited already" if asked["joined"] else ""
+        typer.echo(json.dumps(asked) if as_json else f"training    {asked['runId']}{joined}")
+        return
+    run = follow(url, asked["runId"], key, lambda line: typer.echo(line, err=True))
+    if as_json:
+        typer.echo(json.dumps(run, ensure_ascii=False))
+    else:
+        for line in told(run):
+            typer.echo(line)
+    if run["candidate"] is None:
+        raise typer.Exit(1)
 
 
 async def put_in_force(model: Model, address: str) -> None:

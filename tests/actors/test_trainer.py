@@ -236,6 +236,18 @@ async def test_a_run_found_under_way_at_the_start_is_taken_up_again_and_given_up
     assert (given_up["state"], given_up["reason"]) == ("failed", "trainer_died")
 
 
+async def test_a_run_of_a_job_that_died_is_taken_up_when_it_has_been_silent_for_long_enough() -> None:
+    school = await School(stale_ms=60_000).open()
+    school.source.arrive(examples(1_200))
+    run_id = await school.trainer.ask()
+    assert await school.runs.take("job elsewhere", 60_000)
+    assert await school.runs.change(run_id, "queued", state="running", owner="job elsewhere", attempt=1)
+    assert await school.step(59_000) is None
+    run = await school.step(2_000)
+    assert run is not None
+    assert (run["id"], run["state"], run["attempt"], run["owner"]) == (run_id, "submitted", 2, "trainer")
+
+
 async def test_a_trainer_that_is_stopped_leaves_its_run_for_the_next_start(monkeypatch: Any) -> None:
     school = await School(params={"n_rounds": 50_000}).open()
     monkeypatch.setattr("actors.trainer.BEAT_S", 0.01)
