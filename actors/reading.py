@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -12,6 +11,7 @@ from actors.dry_running import DryRuns
 from actors.operations import Decided, Later, Reply, Scene, error, locate, profile_identity
 from engine.decide import decide
 from engine.decision import Decision
+from engine.dice import SeededDice
 from engine.explain import explain
 from engine.features import profile_features
 from engine.harmony import tell_source
@@ -116,8 +116,10 @@ class Reading:
     async def _shown(self, wanted: DecisionId, record: Record, replay: bool) -> Reply:
         inputs, decision = Inputs.from_list(record[7]), Decision.from_list(record[8])
         engine, book, model, schema = record[5][:4]
+        body = decision.response(inputs.root, inputs.request.placement, str(wanted))
+        self._shard.desk.finish(body, decision, inputs, str(wanted))
         shown: dict[str, Any] = {
-            **decision.response(inputs.root, inputs.request.placement, str(wanted)),
+            **body,
             "at_ms": record[2],
             "versions": {"engine": engine, "book": book, "model": model, "schema": schema},
             "inputs": {
@@ -178,7 +180,7 @@ class Reading:
         inputs = Inputs.from_list(record[7])
         # From the rung that was taken: a model that failed then may answer now.
         served = Decision.from_list(record[8])
-        again = decide(inputs, world, now_ms=record[2], rng=Random(record[3]), rung=served.rung, why=served.reason)
+        again = decide(inputs, world, now_ms=record[2], rng=SeededDice(record[3]), rung=served.rung, why=served.reason)
         names = list(Decision.__dataclass_fields__)
         now = orjson.loads(orjson.dumps(again.to_list()))
         was = record[8] + [None] * (len(names) - len(record[8]))

@@ -36,7 +36,7 @@ log = logging.getLogger("kairos.shard")
 
 MAX_BATCH: Final = 512
 MAX_INBOX: Final = 20_000
-GROWING: Final = frozenset({"observe", "decide", "reward", "link", "unlink"})
+GROWING: Final = frozenset({"observe", "decide", "reward", "redeem", "link", "unlink"})
 """Operations refused while the tail has no more room; what finishes or erases something is not."""
 
 
@@ -255,7 +255,7 @@ class SessionShard:
             call.answer(unavailable("no_book", "no campaign book is published yet"))
         elif call.op in GROWING and self.archiver is not None and (full := self.archiver.full(call.partition)):
             call.answer(unavailable("archive_full", full))
-        elif call.op in ("reward", "supersede", "decision", "repeat") and "track" not in call.payload:
+        elif call.op in ("reward", "redeem", "supersede", "decision", "repeat") and "track" not in call.payload:
             # Whose decision it is stands in the journal; reading it must not hold up the batch.
             self.spawn(self._later(call, self.reading.of_decision(call)))
         else:
@@ -321,6 +321,8 @@ class SessionShard:
             return ops.score_for(scene, call.payload)
         if call.op == "reward":
             return self._forwarded(call, ops.reward(scene, call.payload))
+        if call.op == "redeem":
+            return self._forwarded(call, ops.redeem(scene, call.payload))
         if call.op == "supersede":
             return self._forwarded(call, ops.supersede(scene, call.payload))
         if call.op == "rewards":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from engine.errors import InvalidInput
+from engine.tokens import MAX_TOKEN
 
 Fields = dict[str, Any]
 Properties = Mapping[str, object]
@@ -227,7 +228,10 @@ def _order(p: Properties) -> Fields:
 
 def _offer(p: Properties) -> Fields:
     decision, offer = first_id(p, ("decision_id",)), first_id(p, ("offer_id", "promotion_id"))
-    return _put({}, decision_id=decision, offer_id=offer)
+    token = p.get("token")
+    if token is not None and (not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN):
+        raise refuse("properties.token", token, "the token of an item")
+    return _put({}, decision_id=decision, offer_id=offer, token=token)
 
 
 READERS: Final[dict[str, tuple[str, Callable[[Properties], Fields]]]] = {

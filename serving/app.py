@@ -23,14 +23,17 @@ from serving.context import ContextReader
 from serving.endpoint import Endpoint, Handler, Room, cors_headers
 from serving.keys import KeyRing
 from serving.meters import Meters
+from serving.offer_keys import OfferKeys
 from serving.places import places_of
-from serving.ports import Clock, Readiness, Trainings, Worlds
+from serving.ports import Clock, Readiness, RolloutDesk, Trainings, Worlds
 from serving.problems import Reply, WrongMethod, problem, problem_of
 from serving.routes_about import About
 from serving.routes_books import Books
 from serving.routes_decide import Deciding
 from serving.routes_observe import Observing
 from serving.routes_profiles import Profiles, Records
+from serving.routes_redemptions import Redemptions
+from serving.routes_rollouts import VERBS, RolloutCalls
 from serving.routes_tier1 import Tier1Told
 from serving.routes_train import Training
 from serving.settings import Settings
@@ -83,7 +86,9 @@ def build_app(
     readiness: Readiness | None = None,
     dice: random.Random | None = None,
     trainings: Trainings | None = None,
+    rollouts: RolloutDesk | None = None,
     tier1: Tier1 | None = None,
+    offer_keys: OfferKeys | None = None,
 ) -> Starlette:
     """Make the application.
 
@@ -99,7 +104,7 @@ def build_app(
         asks=asks, worlds=worlds, settings=settings, keys=keys, clock=clock, message_key=message_key,
         dice=dice or random.Random(secrets.randbits(128)), meters=meters,
         contexts=ContextReader(places=places_of(settings)), consents=ConsentReader(settings.consent),
-        trainings=trainings,
+        trainings=trainings, rollouts=rollouts, offer_keys=offer_keys or OfferKeys(),
         tier1=tier1 or Tier1(settings.tier1), agreements=Agreements(meters.registry),
     )  # fmt: skip
     routes = _routes(room, readiness)
@@ -115,7 +120,7 @@ def build_app(
 def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
     observing, deciding, books = Observing(room), Deciding(room), Books(room)
     records, profiles, about = Records(room), Profiles(room), About(room, readiness)
-    training = Training(room)
+    training, redemptions = Training(room), Redemptions(room)
     body = room.settings.body
 
     def route(method: str, path: str, handle: Handler, access: str | None, limit: int | None = None) -> Route:
@@ -140,11 +145,17 @@ def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
         route("POST", "/v1/identities/unlink", profiles.unlink, "admin", SMALL),
         route("POST", "/v1/score", profiles.score, "decide", SMALL),
         route("GET", "/v1/tier1", Tier1Told(room).read, "admin"),
+        route("POST", "/v1/redemptions/verify", redemptions.verify, "write", SMALL),
+        route("GET", "/v1/redemptions/key", redemptions.key, "admin"),
+        route("POST", "/v1/campaigns/preview", redemptions.preview, "admin", SMALL),
         route("GET", "/v1/models", books.models, "admin"),
         route("POST", "/v1/train", training.ask, "admin", SMALL),
         route("GET", "/v1/train", training.list, "admin"),
         route("GET", "/v1/train/{id}", training.read, "admin"),
         route("POST", "/v1/train/{id}/cancel", training.cancel, "admin", SMALL),
+        route("GET", "/v1/rollouts", rollouts.read, "admin"),
+        route("POST", "/v1/rollouts", rollouts.start, "admin", SMALL),
+        *(route("POST", f"/v1/rollouts/{{id}}/{verb}", rollouts.act(verb), "admin", SMALL) for verb in VERBS),
         route("GET", "/v1/campaigns", books.read, "admin"),
         route("PUT", "/v1/campaigns", books.replace, "admin", body.book_bytes),
         route("POST", "/v1/campaigns/dry-run", books.dry_run, "admin", body.book_bytes),

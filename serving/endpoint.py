@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -20,7 +20,8 @@ from serving.consent import ConsentReader
 from serving.context import ContextReader, Hints
 from serving.keys import KeyRing
 from serving.meters import Meters
-from serving.ports import Clock, Trainings, Worlds
+from serving.offer_keys import OfferKeys
+from serving.ports import Clock, RolloutDesk, Trainings, Worlds
 from serving.problems import Headers, Reply, problem, problem_of
 from serving.settings import Settings, is_loopback
 from serving.tier1 import Tier1
@@ -49,6 +50,8 @@ class Room:
     tier1: Tier1
     agreements: Agreements
     trainings: Trainings | None = None
+    rollouts: RolloutDesk | None = None
+    offer_keys: OfferKeys = field(default_factory=OfferKeys)
 
 
 class Call(NamedTuple):
@@ -147,14 +150,19 @@ class Endpoint:
         keys = self._room.keys
         if keys.open:
             if self._access == "admin" and b"origin" in headers:
-                _check_local_origin(headers)
+                check_local_origin(headers)
             return
         given = headers.get(b"authorization")
         if self._access not in keys.scopes_of(None if given is None else given.decode(_ENCODING)):
             raise Forbidden("missing_scope", f"this key does not open {self._access!r} calls")
 
 
-def _check_local_origin(headers: HeaderMap) -> None:
+def check_local_origin(headers: HeaderMap) -> None:
+    """Refuse a page that is not of this machine, where no key is asked for.
+
+    Raises:
+        Forbidden: `cross_origin`.
+    """
     # Without keys a page somebody has open could otherwise administer the Kairos on their own machine.
     origin = headers[b"origin"].decode(_ENCODING)
     parts = urlsplit(origin) if origin.count("[") == origin.count("]") else urlsplit("")

@@ -18,6 +18,7 @@ from serving.bodies import check_media, read_object
 from serving.consent import preferences_in
 from serving.decide_request import DecideRequest, read_decide
 from serving.endpoint import Call, Room
+from serving.forced_request import read_forced
 from serving.ports import Answer
 from serving.problems import Reply, json_reply, problem_in
 
@@ -52,6 +53,8 @@ class Deciding:
         spare = room.dice.getrandbits(64)
         request = read_decide(body, room.settings, call.received_ms, room.message_key, spare)
         payload = self._payload(request, call)
+        if "preview" in body or "qa" in body:
+            payload |= read_forced(body, call, room.keys)
         if room.tier1.sources and body.get("base") is None:
             request = await self._suggested(request, body, payload, call)
         left_s = request.deadline_ms / 1000 - (perf_counter() - call.started)
