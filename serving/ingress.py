@@ -16,8 +16,11 @@ from actors.runs import Runs
 from actors.stores import Stores
 from actors.valkey import valkey_stores
 from serving.app import build_app
-from serving.keys import KeyRing
+from serving.draining import TOLD, is_draining
+from serving.keys import KeyRecord, KeyRing
+from serving.offer_keys import OfferKeys
 from serving.published import PublishedWorlds
+from serving.rollouts import PublishedRollouts
 from serving.settings import Settings
 from serving.tier1 import Tier1
 from serving.tier1_following import follow_sources
@@ -30,6 +33,8 @@ class IngressOptions:
     settings: Settings
     redis_url: str
     weaknesses: tuple[str, ...] = ()
+    keys: tuple[KeyRecord, ...] = ()
+    """Those of the environment in which `kairos up` runs, which a replica on another node does not have."""
 
 
 class Ingress:
@@ -68,12 +73,14 @@ class Ingress:
             router,
             PublishedWorlds(stores.versions, publisher),
             options.settings,
-            KeyRing.load(options.settings, os.environ),
+            KeyRing.load(options.settings, os.environ, options.keys),
             clock=epoch_ms,
             message_key=await stores.table.secret("messages"),
             readiness=self._readiness,
             trainings=Runs(stores.documents, epoch_ms),
+            rollouts=PublishedRollouts(stores, publisher, options.settings, epoch_ms),
             tier1=tier1,
+            offer_keys=await OfferKeys.read(stores.table),
         )
 
     async def stop(self) -> None:
@@ -103,6 +110,8 @@ class Ingress:
         """Ready when every shard answers; with the store's weaknesses by name where it was allowed to have any."""
         assert self._stores is not None
         assert self._router is not None
+        if await is_draining(self._stores.documents):
+            return dict(TOLD)
         state = await self._stores.table.read()
         one_each = {owner: p for p, owner in enumerate(state.owners)}
         shards = {}

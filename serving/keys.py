@@ -96,13 +96,13 @@ class KeyRing:
         return record.scopes
 
     @classmethod
-    def load(cls, settings: Settings, environ: Mapping[str, str]) -> Self:
-        """The keys of the settings' file and of `KAIROS_KEYS` ("write:<key>,admin:<key>", plain or hashed).
+    def load(cls, settings: Settings, environ: Mapping[str, str], also: Iterable[KeyRecord] = ()) -> Self:
+        """The keys of the settings' file and of `KAIROS_KEYS` ("write:<key>,admin:<key>", plain or hashed), and `also`.
 
         Raises:
             InvalidInput: `bad_keys`, naming the line; nothing of a key is shown.
         """
-        records = parse_environment(environ.get(ENVIRONMENT, ""))
+        records = [*also, *parse_environment(environ.get(ENVIRONMENT, ""))]
         if settings.keys_file is not None:
             try:
                 records += parse_file(settings.keys_file.read_text(encoding="utf-8"), str(settings.keys_file))

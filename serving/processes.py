@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+import signal
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
+
+from serving.proxy_traffic import sockets_in, traffic_of
 
 END_WITHIN_S: Final = 5.0
 
@@ -45,6 +48,21 @@ class RunRecord:
                     if "haproxy" in process.name():
                         found.append(process)
         return found
+
+    def drain_proxies(self, within_s: float) -> None:
+        """Have HAProxy let nobody new in, close each connection with its next answer, and finish what is under way.
+
+        It does not end by that: clients may keep idle connections for a long time.
+        """
+        with ExitStack() as conversations:
+            sockets = sockets_in(self._pids_file.parent)
+            opened = [conversations.enter_context(traffic_of(path)) for path in sockets]
+            for process in self._proxies():
+                with suppress(psutil.Error):
+                    process.send_signal(signal.SIGUSR1)
+            for traffic in opened:
+                if traffic is not None:
+                    traffic.quiet(within_s)
 
     def end_proxies(self) -> None:
         """End HAProxy: nothing new is let in."""

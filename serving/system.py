@@ -32,6 +32,7 @@ from serving.draining import end_draining, say_draining
 from serving.keys import ENVIRONMENT, KeyRing, parse_environment
 from serving.places import places_of
 from serving.processes import RunRecord, port_holder
+from serving.proxy_traffic import await_replicas
 from serving.published import ensure_book
 from serving.rollout_options import rollout_options
 from serving.run_dir import RunDir
@@ -42,6 +43,8 @@ READY_WITHIN_S: Final = 90.0
 STOP_WITHIN_S: Final = 20.0
 DRAIN_WITHIN_S: Final = 8.0
 """How long requests under way may take at the end of a run; a request has deadlines far below that."""
+KNOWN_WITHIN_S: Final = 15.0
+HAPROXY: Final = "RAY_SERVE_ENABLE_HA_PROXY"
 N_WARM_UP: Final = 20
 SAMPLE: Final = "cart_recovery.yaml"
 
@@ -270,6 +273,8 @@ class System:
             await asyncio.sleep(0.05)
         else:
             raise Unavailable("not_ready", f"{self.url} is not ready after {READY_WITHIN_S:.0f} s: {last}")
+        if self._options.n_ingress > 1 and not self._joined and self._shared.get(HAPROXY) == "1":
+            await asyncio.to_thread(await_replicas, self._run_dir.path, self._options.n_ingress, KNOWN_WITHIN_S)
         for i in range(N_WARM_UP):
             with suppress(httpx.HTTPError):
                 await self._http.post("/v1/score", json={"anonymousId": f"kairos-warm-up-{i}"})
@@ -299,9 +304,9 @@ class System:
         if self._stores is not None:
             await _at_most(2.0, say_draining(self._stores.documents))
         if deployment is not None:
+            await asyncio.to_thread(self._record.drain_proxies, DRAIN_WITHIN_S)
             if self._joined:
                 await _at_most(15.0, beside(deployment.stop_serve))
-            await asyncio.to_thread(self._record.drain_proxies, DRAIN_WITHIN_S)
             # In a Ray of our own, Serve's polite shutdown takes fifteen seconds to end what ends with Ray anyway.
             await asyncio.to_thread(self._record.end_proxies)
             if self._runtime is not None:
