@@ -32,6 +32,8 @@ from training.outcomes import CONVERSION, OFFER_KINDS, ORDER_KINDS, Case, Event,
 
 GRACE_MS: Final = 60_000
 """What is waited beyond a window, for what is on its way."""
+TAKEN_BACK_MS: Final = 7 * 24 * 3600 * 1000
+"""How long a refund or cancellation is remembered whose order has not been heard of."""
 BOTS: Final = "bot"
 """The kind of event that stands for signals marked as a bot's."""
 Position = tuple[int, int]
@@ -248,7 +250,7 @@ class Attribution:
                 case.orders.append(event.order)
                 order.credited.append(case.key)
                 self.counts["corrected"] += case.matured
-            self._fact(case, *order.facts)
+            self._fact(case, f"o{event.message}", *order.facts)
         elif succeeds:
             cart = case.goal.cart if event.value is None else event.value
             self._converted(case, case.goal.value.amount(cart))
@@ -272,6 +274,8 @@ class Attribution:
             base = self._fresh.get(key) or self.known(key)
             if base is None:
                 self.drop([key])
+                continue
+            if key not in self._fresh and case.revision == base.revision:
                 continue
             label, value, engaged = case.told(self.orders)
             out.append(

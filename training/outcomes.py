@@ -65,23 +65,17 @@ class Order:
 
     @property
     def facts(self) -> list[str]:
-        """A name for each thing known of it."""
-        return [f"o{m}" for m in (*self.completed, *self.refunded, *self.cancelled)]
+        """A name for each thing that took something of it back."""
+        return [f"x{m}" for m in (*self.refunded, *self.cancelled)]
 
-    def kept_share(self) -> float:
-        """The share of the order's money that stands: 0 if it was cancelled or refunded wholly."""
+    def kept_share(self, value: float) -> float:
+        """The share of so much money that stands: 0 if the order was cancelled or refunded wholly."""
         if self.cancelled or any(amount is None for amount in self.refunded.values()):
             return 0.0
-        value = self.value
         back = sum(amount for amount in self.refunded.values() if amount is not None)
         if not back:
             return 1.0
         return max(0.0, 1.0 - back / value) if value else 0.0
-
-    @property
-    def value(self) -> float:
-        """What was ordered, before anything came back."""
-        return max((float(value) for _, value in self.completed.values()), default=0.0)
 
     def to_list(self) -> list[Any]:
         """The form in a saved state."""
@@ -128,10 +122,12 @@ class Case:
         money, stands = 0.0, self.converted
         for name in sorted(self.orders):
             order = orders[name]
-            share = order.kept_share()
+            # Only by what reached this example: another's word for the same order may be gone when it is looked at.
+            value = max(float(worth) for m, (_, worth) in order.completed.items() if f"o{m}" in self.facts)
+            share = order.kept_share(value)
             if share > 0.0:
                 stands = True
-                money += share * self.goal.value.amount(order.value)
+                money += share * self.goal.value.amount(value)
         return int(stands), max(money, self.worth if self.converted else 0.0), self.engaged
 
     def to_list(self) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -167,9 +167,8 @@ class Window:
         row.flags.writeable = False
         return Example(key=key, row=row, trial=self._trials[at], **told)
 
-    def keys(self) -> list[str]:
-        """The keys of all examples."""
-        return list(self._at)
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._at))
 
     @property
     def n_matured(self) -> int:
