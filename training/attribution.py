@@ -9,7 +9,7 @@ so that "nothing came of it" is never said too early; what is read later correct
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -32,8 +32,6 @@ from training.outcomes import CONVERSION, OFFER_KINDS, ORDER_KINDS, Case, Event,
 
 GRACE_MS: Final = 60_000
 """What is waited beyond a window, for what is on its way."""
-TAKEN_BACK_MS: Final = 7 * 24 * 3600 * 1000
-"""How long a refund or cancellation is remembered whose order has not been heard of."""
 BOTS: Final = "bot"
 """The kind of event that stands for signals marked as a bot's."""
 Position = tuple[int, int]
@@ -297,13 +295,11 @@ class Attribution:
 
     def _tidy(self, now_ms: int) -> None:
         """Let go of what can bear on nothing that is still to be read."""
-        span_ms = max((case.due_ms - case.t_ms for case in self._waiting()), default=0) + self.grace_ms
+        waiting = (self.cases[key] for _, key in self.due if key in self.cases)
+        span_ms = max((case.due_ms - case.t_ms for case in waiting), default=0) + self.grace_ms
         self.joining.tidy(now_ms - span_ms)
         self.loose = {key: facts for key, facts in self.loose.items() if any(ms >= now_ms for ms, _ in facts)}
         self.forgotten = {mark: ms for mark, ms in self.forgotten.items() if ms >= now_ms}
         self.orders = {
             name: order for name, order in self.orders.items() if order.credited or order.latest_ms >= now_ms - span_ms
         }
-
-    def _waiting(self) -> Iterator[Case]:
-        return (self.cases[key] for _, key in self.due if key in self.cases)

@@ -21,6 +21,9 @@ SUCCESS_KINDS: Final = frozenset(
 CONVERSION: Final = "conversion"
 """The type of reward that is a label; other types show engagement."""
 
+TAKEN_BACK_MS: Final = 7 * 24 * 3600 * 1000
+"""How long a refund or cancellation is remembered whose order has not been heard of."""
+
 
 @dataclass(slots=True)
 class Event:
@@ -67,6 +70,12 @@ class Order:
     def facts(self) -> list[str]:
         """A name for each thing that took something of it back."""
         return [f"x{m}" for m in (*self.refunded, *self.cancelled)]
+
+    def may_matter(self, now_ms: int, span_ms: int) -> bool:
+        """Whether it counts for something, or may yet: a refund is remembered for longer than its order is awaited."""
+        return bool(self.credited) or self.latest_ms >= now_ms - (
+            max(span_ms, TAKEN_BACK_MS) if self.facts else span_ms
+        )
 
     def kept_share(self, value: float) -> float:
         """The share of so much money that stands: 0 if the order was cancelled or refunded wholly."""
