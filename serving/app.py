@@ -121,6 +121,7 @@ def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
     observing, deciding, books = Observing(room), Deciding(room), Books(room)
     records, profiles, about = Records(room), Profiles(room), About(room, readiness)
     training, redemptions = Training(room), Redemptions(room)
+    rollouts = RolloutCalls(room)
     body = room.settings.body
 
     def route(method: str, path: str, handle: Handler, access: str | None, limit: int | None = None) -> Route:

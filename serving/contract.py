@@ -211,6 +211,22 @@ class TrainRequest(Shape):
     target: Literal["conversion", "churn"] = "conversion"
 
 
+class RolloutStart(Shape):
+    """A candidate that is kept already."""
+
+    kind: Literal["model", "book"] = "model"
+    version: str
+    by: str | None = None
+    why: str | None = None
+
+
+class ByHand(Shape):
+    """Who does it, and why: for the audit log."""
+
+    by: str | None = None
+    why: str | None = None
+
+
 class Identities(Shape):
     """A user and one of their devices."""
 

@@ -48,4 +48,6 @@ SCORED: Final[dict[str, Any]] = {
 }  # fmt: skip
 TRAIN: Final[dict[str, Any]] = {"recipe": "retrain", "target": "conversion"}
 TRAINED: Final[dict[str, Any]] = {"runId": "t7", "joined": False}
+BY_HAND: Final[dict[str, Any]] = {"by": "ann", "why": "complaints about the banner"}
+ROLLOUT_START: Final[dict[str, Any]] = {"kind": "model", "version": "lgbm-5f2c9a10b3d4", "by": "ann"}
 ROLLBACK: Final[dict[str, Any]] = {"version": "b1-5f2c9a10"}

@@ -9,7 +9,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving import answers, contract, examples
+from serving import answers, contract, examples, rollout_answers
+from serving.routes_rollouts import VERBS
 
 _REF: Final = "#/components/schemas/{model}"
 _ERRORS: Final = {
@@ -45,7 +46,7 @@ class _Operation:
 
 
 def _operations() -> list[_Operation]:
-    a, c, e, o = answers, contract, examples, _Operation
+    a, c, e, o, r = answers, contract, examples, _Operation, rollout_answers
     events: list[tuple[str, type[BaseModel], Any]] = [
         ("track", c.TrackEvent, e.TRACK), ("identify", c.IdentifyEvent, e.IDENTIFY), ("page", c.PageEvent, e.PAGE),
         ("screen", c.PageEvent, e.SCREEN), ("group", c.GroupEvent, e.GROUP), ("alias", c.AliasEvent, e.ALIAS),
@@ -53,6 +54,7 @@ def _operations() -> list[_Operation]:
     gone, replay = (404, 410), (("replay", "boolean", "Recompute the decision and say whether it is identical."),)
     backfill = (("backfill", "boolean", "History: no budgets, experiments or alarms."),)
     dry_run = (("limit", "integer", "The newest decisions of each shard: 1 to 5000, 500 where absent."),)
+    canary = (("canary", "number", "To this share of users first, 202 with the rollout; absent: to all at once."),)
     open_errors = (503,)
     return [
         *(o("post", f"/v1/{name}", f"Observe: {name}", "write", a.Counts, body, example, e.COUNTS, _WRITES)
@@ -78,9 +80,15 @@ def _operations() -> list[_Operation]:
         o("get", "/v1/train", "Trainings, and how the trainer stands", "admin", a.Trainings, errors=(401, 403, 503)),
         o("get", "/v1/train/{id}", "A training", "admin", a.TrainingRun, errors=(401, 403, 404, 503)),
         o("post", "/v1/train/{id}/cancel", "End a training", "admin", a.TrainingRun, errors=(401, 403, 404, 503)),
+        o("get", "/v1/rollouts", "Rollouts, their evidence and the audit log", "admin", r.Rollouts,
+          errors=(401, 403, 503)),
+        o("post", "/v1/rollouts", "Start a rollout", "admin", r.RolloutState, c.RolloutStart, e.ROLLOUT_START,
+          errors=(*_WRITES, 404, 409), status=202),
+        *(o("post", f"/v1/rollouts/{{id}}/{verb}", f"By hand: {verb}", "admin", r.RolloutState, c.ByHand, e.BY_HAND,
+            errors=(*_WRITES, 404, 409)) for verb in VERBS),
         o("get", "/v1/campaigns", "The campaign book in force", "admin", a.BookInForce, errors=(401, 403, 503)),
         o("put", "/v1/campaigns", "Replace the campaign book", "admin", a.BookVersion, "application/yaml",
-          answer_example=e.ROLLBACK, errors=_WRITES),
+          answer_example=e.ROLLBACK, errors=(*_WRITES, 409), query=canary),
         o("post", "/v1/campaigns/dry-run", "Which recent decisions a book would change", "admin", a.DryRun,
           "application/yaml", errors=_WRITES, query=dry_run),
         o("post", "/v1/campaigns/rollback", "Back to an earlier book", "admin", a.BookVersion, a.BookVersion,
@@ -153,6 +161,8 @@ _NO_BRACES: Final = str.maketrans("", "", "{}")
 
 
 def _id(path: str) -> str:
+    if "/rollouts/" in path:
+        return "The id of a rollout."
     if "/train/" in path:
         return "A runId."
     return "A decisionId." if "decisions" in path else "A profileId, or `user:<userId>`, or `anon:<anonymousId>`."
@@ -166,6 +176,7 @@ def _tag(path: str) -> str:
         "decide": "Decide", "decisions": "Decide", "score": "Decide", "tier1": "Decide",
         "profiles": "Profiles", "identities": "Profiles",
         "campaigns": "Campaigns", "models": "Models", "train": "Models",
+        "rollouts": "Models",
     }.get(name, "Observe")  # fmt: skip
 
 

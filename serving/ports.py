@@ -37,6 +37,34 @@ class Trainings(Protocol):
         """How the trainer stands; None where there never was one."""
 
 
+class RolloutDesk(Protocol):
+    """Rollouts: what stands where, and what people do about it."""
+
+    async def status(self) -> dict[str, Any]:
+        """What is under way with its evidence, what waits, what has ended, the audit log."""
+
+    async def start(self, kind: str, version: str, by: str, why: str) -> dict[str, Any]:
+        """Submit a candidate that is kept; the rollout.
+
+        Raises:
+            NotFound: `unknown_version`. Conflict: `already_champion`, `already_submitted`.
+        """
+
+    async def start_book(self, source: str, share: float, by: str, why: str) -> dict[str, Any]:
+        """A new book to a share of users: `version`, `rollout`, `dryRun`.
+
+        Raises:
+            BookInvalid: with every finding. Unavailable: no shard answered.
+        """
+
+    async def act(self, rollout_id: str, verb: str, by: str, why: str) -> dict[str, Any]:
+        """`promote`, `rollback`, `pause` or `resume`; the rollout afterwards.
+
+        Raises:
+            NotFound: `unknown_rollout`. Conflict: `rollout_not_running`.
+        """
+
+
 class Worlds(Protocol):
     """The campaign book and the models in force, and how to change the book."""
 

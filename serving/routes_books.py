@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from actors.dry_running import MAX_DECISIONS
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, Unavailable
 from engine.fields import identifier, refuse
 from serving.bodies import YAML_TYPES, check_media, read_object
 from serving.endpoint import Call, Room
 from serving.problems import Reply, json_reply
+from serving.routes_rollouts import SOMEBODY, canary_share
 
 DRY_RUN_LIMIT: Final = 500
 """Decisions of each shard that a dry run looks at unless told otherwise."""
@@ -33,10 +34,15 @@ class Books:
     async def replace(self, call: Call) -> Reply:
         """Replace the whole book, from YAML or JSON."""
         if (canary := call.query("canary")) is not None:
-            raise refuse(
-                "canary", canary, "no canary: a new book cannot be tried on a share of users yet", "bad_canary"
-            )
+            return await self._try(call, canary_share(canary))
         return json_reply({"version": await self._room.worlds.put_book(self._source(call))})
+
+    async def _try(self, call: Call, share: float) -> Reply:
+        """To a share of users first: 202 with the rollout that decides what becomes of it."""
+        if self._room.rollouts is None:
+            raise Unavailable("no_rollouts", "this Kairos has no rollouts: replace the book as a whole")
+        by, why = call.query("by") or SOMEBODY, call.query("why") or "a new campaign book"
+        return json_reply(await self._room.rollouts.start_book(self._source(call), share, by, why), 202)
 
     async def dry_run(self, call: Call) -> Reply:
         """Which of the newest decisions would come out otherwise under this book; nothing is changed."""

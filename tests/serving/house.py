@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from actors.memory import MemoryDocuments
+from actors.rollout import told
 from actors.runs import Runs
 from engine.dry_run import NOTHING
 from engine.errors import KairosError, NotFound
@@ -19,6 +20,8 @@ from serving.app import build_app
 from serving.keys import KeyRing
 from serving.settings import Settings
 from serving.tier1 import Tier1
+from training.rollout import Rollout
+from training.rollout_plan import Plan
 
 NOW_MS = 1_714_564_800_000
 """2024-05-01T12:00:00Z."""
@@ -180,6 +183,34 @@ class FakeWorlds:
         return [{"version": "prior-1", "kind": "prior", "state": "champion"}]
 
 
+class FakeDesk:
+    """Rollouts that write down what they are told, and answer with the one there is."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[Any, ...]] = []
+        self.rollout = told(Rollout("r1", "model", "m2", Plan(), NOW_MS), NOW_MS)
+
+    async def status(self) -> dict[str, Any]:
+        return {
+            "rollouts": [self.rollout], "running": {**self.rollout, "evidence": {}}, "waiting": None, "policy": "one",
+            "traffic": {"usersPerDay": 1.0, "conversion": 0.1}, "expected": {"days": None}, "audit": [],
+        }  # fmt: skip
+
+    async def start(self, kind: str, version: str, by: str, why: str) -> dict[str, Any]:
+        self.log.append((kind, version, by, why))
+        return self.rollout
+
+    async def start_book(self, source: str, share: float, by: str, why: str) -> dict[str, Any]:
+        self.log.append((source, share, by, why))
+        return {"version": "b2", "rollout": self.rollout, "dryRun": {}}
+
+    async def act(self, rollout_id: str, verb: str, by: str, why: str) -> dict[str, Any]:
+        if rollout_id == "r9":
+            raise NotFound("unknown_rollout", "there is no rollout r9")
+        self.log.append((rollout_id, verb, by, why))
+        return self.rollout
+
+
 class House:
     """The application with its fakes, and a client."""
 
@@ -187,10 +218,11 @@ class House:
         self, settings: Settings | None = None, keys: KeyRing | None = None, tier1: Tier1 | None = None, **client: Any
     ) -> None:
         self.settings, self.asks, self.worlds = settings or Settings(), FakeAsks(), FakeWorlds()
-        self.runs = Runs(MemoryDocuments(), lambda: NOW_MS)
+        self.runs, self.desk = Runs(MemoryDocuments(), lambda: NOW_MS), FakeDesk()
         self.app = build_app(
             self.asks, self.worlds, self.settings, keys or KeyRing(),
             clock=lambda: NOW_MS, message_key=b"k" * 32, dice=random.Random(7), trainings=self.runs, tier1=tier1,
+            rollouts=self.desk,
         )  # fmt: skip
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=True)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", **client)

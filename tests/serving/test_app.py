@@ -85,9 +85,20 @@ async def test_what_is_no_book_is_refused(house: House, content: bytes, media: s
     assert house.worlds.version == "b1"
 
 
-async def test_a_canary_of_a_book_is_refused_rather_than_ignored(house: House) -> None:
-    response = await house.client.put("/v1/campaigns?canary=0.05", json={"campaigns": {}})
+async def test_a_canary_of_a_book_becomes_a_rollout_and_changes_nothing_yet(house: House) -> None:
+    response = await house.client.put(
+        "/v1/campaigns?canary=0.05&by=ann", content=b"a", headers={"content-type": "text/yaml"}
+    )
+    assert (response.status_code, response.json()["version"]) == (202, "b2")
+    assert house.desk.log == [("a", 0.05, "ann", "a new campaign book")]
+    assert house.worlds.version == "b1"
+
+
+@pytest.mark.parametrize("share", ["", "0", "0.6", "nan", "inf", "much"])
+async def test_a_canary_that_is_no_share_is_refused(house: House, share: str) -> None:
+    response = await house.client.put(f"/v1/campaigns?canary={share}", json={"campaigns": {}})
     assert is_problem(response, 400, "bad_canary")
+    assert house.desk.log == []
 
 
 async def test_an_unknown_version_is_404(house: House) -> None:
@@ -119,6 +130,9 @@ SCOPE_OF = {
     ("GET", "/v1/campaigns"): "admin", ("PUT", "/v1/campaigns"): "admin", ("GET", "/v1/models"): "admin",
     ("POST", "/v1/identities/unlink"): "admin", ("POST", "/v1/campaigns/rollback"): "admin",
     ("GET", "/v1/profiles/anon:a/export"): "admin", ("POST", "/v1/campaigns/dry-run"): "admin",
+    ("GET", "/v1/rollouts"): "admin", ("POST", "/v1/rollouts"): "admin", ("POST", "/v1/rollouts/r1/promote"): "admin",
+    ("POST", "/v1/rollouts/r1/rollback"): "admin", ("POST", "/v1/rollouts/r1/pause"): "admin",
+    ("POST", "/v1/rollouts/r1/resume"): "admin",
 }  # fmt: skip
 KEY_OF = {"write": "write-key-1", "decide": "decide-key", "admin": "admin-key-1"}
 
