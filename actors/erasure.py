@@ -14,7 +14,7 @@ from actors.operations import Later, Reply, Scene, error, locate
 from actors.partition import Erased
 from engine.errors import KairosError, Unavailable
 from engine.ids import DecisionId, message_hash, partition_of
-from engine.record import ERASED, FORMAT, Record, forgotten_mark, forgotten_record
+from engine.record import ERASED, FORMAT, MEMBER, Record, forgotten_mark, forgotten_record
 from engine.track import Track
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class Erasure:
 
     def _write(self, scene: Scene, root: str, tracks: list[Track], *, expired: bool) -> None:
         for track in tracks:
-            scene.partition.write([ERASED, track.id, scene.now_ms, root, track.generation, expired])
+            homes = [list(track.homes)] if track.homes else []
+            scene.partition.write([ERASED, track.id, scene.now_ms, root, track.generation, expired, *homes])
             if not expired:
                 self._tell_learners(scene, track.id)
 
@@ -105,7 +106,7 @@ class Erasure:
     def _forget(self, scene: Scene, payload: dict[str, Any]) -> Reply | Later:
         partition, track_id, root = scene.partition, payload["track"], payload["root"]
         track = partition.live.get(track_id)
-        if track is not None and track.moved_to == root and track.generation <= payload["generation"]:
+        if track is not None and track.moved_to is not None and track.generation <= payload["generation"]:
             partition.write([ERASED, track_id, scene.now_ms, root, track.generation, payload["expired"]])
             if not payload["expired"]:
                 self._tell_learners(scene, track_id)
@@ -174,9 +175,10 @@ class Erasure:
         n_records = 0
         if partition.is_home(root):
             for name, e in erased.items():
-                home = partition_of(name, partition.n_partitions)
-                if home != partition.index:
-                    n_records += await self._forget_at(home, name, e)
+                # Where it came from, and every place where it was linked and unlinked again.
+                places = {partition_of(name, partition.n_partitions), *e.homes} - {partition.index}
+                for place in sorted(places):
+                    n_records += await self._forget_at(place, name, e)
         async with self._locks[partition.index]:
             left = {name: e for name, e in erased.items() if partition.erasures.get(name) is e}
             if left and not any(e.expired for e in left.values()):
@@ -268,5 +270,6 @@ class Erasure:
 
 
 def _before(place: DecisionId, record: Record, erased: dict[str, Erased]) -> bool:
-    found = erased.get(record[1])
+    # Also what another profile has recorded of having it as a member, and of losing it again.
+    found = erased.get(record[3] if record[0] == MEMBER else record[1]) or erased.get(record[1])
     return found is not None and place < found.place

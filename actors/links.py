@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.operations import Later, Reply, Scene, error, locate, member_record, unavailable
 from engine.errors import KairosError
-from engine.ids import partition_of
-from engine.record import ADOPTED, LINK_DONE, LINK_INTENT
-from engine.track import Track
+from engine.ids import EMAIL, USER, partition_of, rank
+from engine.record import ADOPTED, CLAIM, LINK_DONE, LINK_INTENT, claim_of, claimed, segments_record
+from engine.track import HOMES, Track
 
 if TYPE_CHECKING:
     from actors.call import Call
@@ -46,7 +46,7 @@ class Links:
         """Whether the call is about a track on its way; it then waits and comes back by itself."""
         if call.op in ("link_done", "resume_link"):
             return False
-        for name in ("track", "anon"):
+        for name in ("track", "anon", "to", "root"):
             track = partition.live.get(call.payload.get(name, ""))
             if track is None:
                 continue
@@ -75,6 +75,8 @@ class Links:
             return _adopt(scene, payload)
         if call.op == "link_done":
             return self._finish(scene, payload)
+        if call.op == "known":
+            return {"known": payload["track"] in scene.partition.live}
         if call.op == "settle":
             # It would have been parked were anything on its way.
             return {"settled": True}
@@ -86,21 +88,58 @@ class Links:
             return self._drive(scene.partition, track)
         return error("unknown_operation", f"a shard does not know {call.op}", 400)
 
-    def _link(self, scene: Scene, anon: str, user: str) -> Reply | Later:
+    def _link(self, scene: Scene, named: str, to: str) -> Reply | Later:
+        """Join the profile of `named` to that of `to`; the more personal of the two roots is the root of both.
+
+        Where this is the side that stays, or the other has moved on, the reply is `instead`: whom to link to whom.
+        """
         partition = scene.partition
-        track = partition.live.get(anon)
-        if track is None and not partition.is_home(anon):
-            return {"moved": anon}
-        linked_to = None if track is None else track.moved_to or (track.root if track.root != anon else None)
-        if linked_to is not None:
-            return {"linked": linked_to == user, "root": linked_to}
+        track = partition.live.get(named)
+        if track is None and not partition.is_home(named):
+            return {"moved": named}
+        if track is not None and track.moved_to is not None:
+            return {"linked": True, "root": to} if track.moved_to == to else {"moved": track.moved_to}
+        root = named if track is None else track.root
+        if root == to:
+            return {"linked": True, "root": to}
+        if rank(root) > rank(to):
+            return {"instead": [to, root]}
+        refusal = self._refusal(track, root, to)
+        if refusal is not None:
+            if rank(to) == rank(USER) and track is not None and claimed(track.claims, claim_of(to)) != track.claims:
+                partition.write([CLAIM, named, scene.now_ms, claim_of(to)])
+            return {"linked": False, "root": root, "refused": refusal}
+        other = partition.live.get(to)
+        if other is not None and (other.moved_to is not None or other.root != to):
+            return {"instead": [named, other.moved_to or other.root]}
+        here = partition.is_home(to)
+        moving = [Track.fresh(root)] if root not in partition.live else partition.profile_tracks(root)
+        later = [self._move(scene, t, to, here) for t in moving]
+        if here:
+            return {"linked": True, "root": to}
+        return _all_of([work for work in later if work is not None])
+
+    def _move(self, scene: Scene, track: Track, to: str, here: bool) -> Later | None:
+        """Begin to move one track under another root; None where that is in this partition, and done."""
+        partition = scene.partition
         generation = _next_generation(track, scene.now_ms)
-        if partition.is_home(user):
-            partition.write([ADOPTED, anon, scene.now_ms, user, generation, None])
-            partition.write(member_record(user, scene.now_ms, anon, generation, True))
-            return {"linked": True, "root": user}
-        partition.write([LINK_INTENT, anon, scene.now_ms, user, generation])
-        return self._drive(partition, partition.live[anon])
+        if here:
+            partition.write([ADOPTED, track.id, scene.now_ms, to, generation, None])
+            partition.write(member_record(to, scene.now_ms, track.id, generation, True))
+            return None
+        partition.write([LINK_INTENT, track.id, scene.now_ms, to, generation])
+        return self._drive(partition, partition.live[track.id])
+
+    def _refusal(self, track: Track | None, root: str, to: str) -> Reply | None:
+        """Why these two are not joined, if they are not: two known persons, or a device of too many."""
+        claims = [] if track is None else track.claims
+        if rank(to) == rank(USER) and track is not None and rank(track.id) < rank(EMAIL):
+            claims = claimed(claims, claim_of(to))
+        if len(claims) > self._shard.settings.max_users_per_device:
+            return {"code": "shared_device", "message": "so many users have used it that it is linked to none any more"}
+        if rank(root) == rank(to):
+            return {"code": "linked_elsewhere", "message": "it is linked to another, and two known ones are not merged"}
+        return None
 
     def _unlink(self, scene: Scene, user: str, anon: str) -> Reply | Later:
         partition = scene.partition
@@ -109,7 +148,8 @@ class Links:
             return found
         track = partition.live.get(anon)
         if track is None or track.root != user or anon == user:
-            return error("not_linked", "the anonymousId is not linked to this user", 404)
+            return error("not_linked", "this identity is not linked to this user", 404)
+        self._leave_segments(scene, user, anon)
         generation = _next_generation(track, scene.now_ms)
         if partition.is_home(anon):
             partition.write([ADOPTED, anon, scene.now_ms, anon, generation, None])
@@ -118,13 +158,22 @@ class Links:
         partition.write([LINK_INTENT, anon, scene.now_ms, anon, generation])
         return self._drive(partition, track)
 
+    def _leave_segments(self, scene: Scene, user: str, anon: str) -> None:
+        """What the user was found to be since the link may have been the other's doing; the next signal looks again."""
+        root = scene.partition.live[user]
+        linked_ms = root.members.get(anon, scene.now_ms)
+        kept = {name: since for name, since in root.memberships.items() if since[0] < linked_ms}
+        if len(kept) < len(root.memberships):
+            scene.partition.write(segments_record(user, scene.now_ms, kept))
+
     def _finish(self, scene: Scene, payload: dict[str, Any]) -> Reply:
         partition, track_id = scene.partition, payload["track"]
         track = partition.live.get(track_id)
         if track is not None and track.pending_to is not None and track.generation == payload["generation"]:
             root = track.root
             self._shard.treasury.leases.keep(track_id)
-            partition.write([LINK_DONE, track_id, scene.now_ms, track.pending_to, track.generation])
+            to = payload.get("to") or track.pending_to
+            partition.write([LINK_DONE, track_id, scene.now_ms, to, track.generation])
             if root != track_id:
                 partition.write(member_record(root, scene.now_ms, track_id, track.generation, False))
         partition.intents.pop(track_id, None)
@@ -177,12 +226,20 @@ class Links:
         epoch = partition.epoch
         # Nothing touches a track on its way, so what is adopted is what the intent left.
         to, generation, state = str(track.pending_to), track.generation, track.snapshot()
-        adopt = {"track": track.id, "root": to, "generation": generation, "snapshot": state}
-        while not await self._adopted(partition_of(to, partition.n_partitions), adopt):
+        state[HOMES] = sorted({*track.homes, partition.index})
+        while True:
+            adopt = {"track": track.id, "root": to, "generation": generation, "snapshot": state}
+            found = await self._adopted(partition_of(to, partition.n_partitions), adopt)
+            if found is True:
+                break
+            if isinstance(found, str):
+                # The root has itself been linked since: on to where it is now.
+                to = found
+                continue
             await asyncio.sleep(RETRY_S)
             if partition.epoch != epoch or not partition.ready:
                 return False
-        done = {"track": track.id, "generation": generation}
+        done = {"track": track.id, "generation": generation, "to": to}
         while (await self._shard.ask("link_done", done, partition.index)).get("done") is None:
             if partition.epoch != epoch or partition.index not in self._shard.partitions:
                 return True
@@ -190,21 +247,34 @@ class Links:
         self._wake((partition.index, track.id))
         return True
 
-    async def _adopted(self, home: int, adopt: dict[str, Any]) -> bool:
+    async def _adopted(self, home: int, adopt: dict[str, Any]) -> str | bool | None:
+        """True once it is adopted, the root to ask instead, or None where there was no answer."""
         try:
             reply = await self._shard.mesh.ask_partition(home, "adopt", adopt, timeout_s=ADOPT_TIMEOUT_S)
         except KairosError:
-            return False
+            return None
         except Exception:
             log.exception("asking for the adoption of a track failed")
-            return False
-        return bool(reply.get("adopted"))
+            return None
+        if "moved" in reply:
+            return str(reply["moved"])
+        return True if reply.get("adopted") else None
 
     def _wake(self, key: tuple[int, str]) -> None:
         calls = self._waiting.pop(key, [])
         self._n_waiting -= len(calls)
         for call in calls:
             self._shard.submit(call)
+
+
+def _all_of(works: list[Later]) -> Later:
+    """Several moves as one: its reply is the first that did not come to its end, else the first."""
+
+    async def together() -> Reply:
+        replies = await asyncio.gather(*(work() for work in works))
+        return next((reply for reply in replies if "unavailable" in reply), replies[0])
+
+    return together
 
 
 def _next_generation(track: Track | None, now_ms: int) -> int:
@@ -219,6 +289,10 @@ def _adopt(scene: Scene, payload: dict[str, Any]) -> Reply:
     if track is not None and track.generation >= generation:
         # Here already, or gone on since: a repeated step changes nothing.
         return {"adopted": True}
+    if root != track_id:
+        head = partition.live.get(root)
+        if head is not None and (head.moved_to is not None or head.root != root):
+            return {"moved": head.moved_to or head.root}
     state = list(payload["snapshot"])
     partition.write([ADOPTED, track_id, scene.now_ms, root, generation, state])
     if root != track_id:

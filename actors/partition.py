@@ -32,6 +32,8 @@ class Erased:
     root: str
     generation: int
     expired: bool
+    homes: tuple[int, ...] = ()
+    """Other partitions that hold records of the track."""
 
 
 @dataclass(slots=True)
@@ -109,8 +111,8 @@ class Partition:
         elif kind in (LINK_DONE, ERASED):
             self.intents.pop(track_id, None)
         if kind == ERASED:
-            root, generation, expired = record[3:] if len(record) > 3 else (track_id, 0, False)
-            self.erasures[track_id] = Erased(place, record[2], root, generation, expired)
+            root, generation, expired, *homes = record[3:] if len(record) > 3 else (track_id, 0, False)
+            self.erasures[track_id] = Erased(place, record[2], root, generation, expired, tuple(*homes))
 
     def coverable(self) -> Position:
         """How far snapshots may cover the journal: to its end, but not past an unfinished link or erasure."""

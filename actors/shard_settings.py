@@ -24,4 +24,6 @@ class ShardSettings:
     lease_every_ms: int = 250
     account_every_ms: int = 2_000
     settle_every_ms: int = 3_000
+    max_users_per_device: int = 3
+    """A device that more users than this were said to use is linked to none of them any more."""
     rates: tuple[tuple[str, float], ...] = ()

@@ -9,8 +9,12 @@ from hashlib import blake2b
 
 from engine.errors import InvalidInput
 
-ANON, USER = "anon:", "user:"
+ANON, DEVICE, EMAIL, USER = "anon:", "device:", "email:", "user:"
+KINDS = (ANON, DEVICE, EMAIL, USER)
+"""Kinds of identity, from the most passing to the most personal; of a profile's tracks the last kind is the root."""
 MAX_ID_LENGTH = 256
+EMAIL_DIGITS = 64
+"""An e-mail is an identity by its SHA-256 in hexadecimal digits, never by itself."""
 
 
 def anon_track(anonymous_id: str) -> str:
@@ -21,6 +25,25 @@ def anon_track(anonymous_id: str) -> str:
 def user_track(user_id: str) -> str:
     """The track of a known user."""
     return USER + user_id
+
+
+def device_track(device_id: str) -> str:
+    """The track of a device or installation, by the id its system or app gives it."""
+    return DEVICE + device_id
+
+
+def email_track(digest: str) -> str:
+    """The track of an e-mail address, by the digest of `engine.email`."""
+    return EMAIL + digest
+
+
+def rank(track_id: str) -> int:
+    """How personal an identity is: 0 anonymous, 1 device, 2 e-mail, 3 user.
+
+    >>> [rank(t) for t in ("anon:a", "device:d", "email:0f", "user:u")]
+    [0, 1, 2, 3]
+    """
+    return next((i for i, kind in enumerate(KINDS) if track_id.startswith(kind)), 0)
 
 
 def partition_of(track_id: str, n_partitions: int) -> int:
@@ -42,22 +65,32 @@ def profile_id(root: str) -> str:
 
 
 def root_of(identity: str) -> str:
-    """The root track named by a profile id, `user:…` or `anon:…`.
+    """The root track named by a profile id, `user:…`, `anon:…`, `device:…` or `email:<sha256>`.
 
     Raises:
         InvalidInput: `bad_profile_id` for anything else.
     """
-    if identity.startswith((ANON, USER)):
-        if 5 < len(identity) <= MAX_ID_LENGTH + 5:
+    if identity.startswith(KINDS):
+        if _is_track(identity):
             return identity
     elif identity.startswith("p_"):
         try:
             root = base64.urlsafe_b64decode(identity[2:] + "=" * (-len(identity[2:]) % 4)).decode()
         except (binascii.Error, UnicodeDecodeError, ValueError):
             root = ""
-        if root.startswith((ANON, USER)) and profile_id(root) == identity:
+        if _is_track(root) and profile_id(root) == identity:
             return root
-    raise InvalidInput("bad_profile_id", "expected a profileId, or user:<userId>, or anon:<anonymousId>")
+    raise InvalidInput(
+        "bad_profile_id",
+        "expected a profileId, or user:<userId>, anon:<anonymousId>, device:<deviceId> or email:<sha256>",
+    )
+
+
+def _is_track(text: str) -> bool:
+    kind, _, name = text.partition(":")
+    if kind + ":" == EMAIL:
+        return len(name) == EMAIL_DIGITS and set(name) <= set("0123456789abcdef")
+    return kind + ":" in KINDS and 0 < len(name) <= MAX_ID_LENGTH
 
 
 def message_hash(key: bytes, message_id: str) -> int:

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from engine.decision import Decision
-from engine.ids import DecisionId, message_hash
+from engine.ids import USER, DecisionId, message_hash
 from engine.inputs import SUPPLY, Inputs
 from engine.signals import Signal
 from engine.supply import CHARGES
