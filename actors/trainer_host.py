@@ -71,7 +71,7 @@ async def assemble(
     archive = None if options.archive is None else open_archive(options.archive)
     history = History(stores.journal, None if archive is None else Segments(archive), foreign=True)
     kept: Saves = _kept(stores, archive)
-    settings = LearningSettings(window_rows=options.settings.window_rows)
+    settings = LearningSettings(window_rows=options.settings.window_rows, grace_ms=options.settings.grace_ms)
     n_partitions = (await stores.table.read()).n_partitions
     key = await stores.table.secret("messages")
     learning = Learning(

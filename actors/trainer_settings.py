@@ -28,6 +28,8 @@ class TrainerSettings:
     seed: int = 0
     params: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     tick_ms: int = 1_000
+    grace_ms: int = 60_000
+    """What is waited beyond a conversion's window before nothing having come counts as a negative."""
     stale_ms: int = 120_000
     """After so long without a sign whoever was training is taken for dead."""
     attempts: int = 3

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from engine.errors import InvalidInput
 from training.rollout_plan import RAMP, Plan, ramp
@@ -66,6 +66,7 @@ class BodyLimits(_Tree):
     event_bytes: int = Field(default=32 * 1024, ge=1024)
     batch_bytes: int = Field(default=500 * 1024, ge=1024)
     book_bytes: int = Field(default=1024 * 1024, ge=1024)
+    catalogue_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
     depth: int = Field(default=64, ge=8, le=200)
     read_timeout_s: float = Field(default=10, gt=0)
     n_base: int = Field(default=500, ge=1)
@@ -137,6 +138,8 @@ class Training(_Tree):
     """The newest examples that are kept and learned from."""
     memory_mb: int = Field(default=1_500, ge=64)
     """What the rows of a training may take; fewer are read where the window is larger."""
+    grace_s: float = Field(default=60, ge=0)
+    """What is waited beyond a conversion's window before nothing having come counts as a negative."""
     churn: bool = True
     churn_every_h: float = Field(default=24, gt=0)
     seed: int = 0
@@ -180,6 +183,18 @@ class Rollout(_Tree):
         return Plan(stages, self.alpha, self.margin, self.harm_margin, self.quality_margin)
 
 
+class WebhookTo(_Tree):
+    """Where a book's webhooks of one name are sent, and the secret that signs them."""
+
+    url: str = Field(pattern=r"^https?://\S+$", max_length=2000)
+    secret: SecretStr = Field(min_length=16)
+    timeout_s: float = Field(default=5, gt=0, le=60)
+    tries: int = Field(default=8, ge=1, le=50)
+    """So many in vain, and a message is laid aside as a dead letter (`kairos webhooks`)."""
+    first_wait_s: float = Field(default=1, gt=0)
+    longest_wait_s: float = Field(default=300, gt=0)
+
+
 class Settings(_Tree):
     """The whole tree. `Settings()` is what `kairos up` runs with."""
 
@@ -206,6 +221,8 @@ class Settings(_Tree):
     late: Lateness = Lateness()
     training: Training = Training()
     rollout: Rollout = Rollout()
+    webhooks: dict[str, WebhookTo] = Field(default_factory=dict)
+    """Destinations by the names that campaigns use, e.g. {shop_mail: {url: https://…, secret: …}}."""
     rates: dict[str, float] = Field(default_factory=dict)
     """Value of one unit of a currency in any common unit, e.g. {EUR: 1, USD: 0.92}; a currency without is left out."""
 
