@@ -87,6 +87,7 @@ class SessionShard:
         self.treasury = Treasury(self, ledger)
         self._no_world = world_without_book()
         self._inbox: list[Call] = []
+        self._relieved: Callable[[], None] | None = None
         self._arrived = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -168,6 +169,15 @@ class SessionShard:
         self.submit(Call(op, payload, partition, answer))
         return await future
 
+    @property
+    def n_waiting(self) -> int:
+        """Requests in the inbox."""
+        return len(self._inbox)
+
+    def when_room(self, then: Callable[[], None]) -> None:
+        """Have it called once, when no more is waiting than the next batch takes."""
+        self._relieved = then
+
     def submit(self, call: Call) -> None:
         """Put a request into the inbox; its answer comes by callback."""
         if self.stopping or len(self._inbox) >= MAX_INBOX:
@@ -188,6 +198,9 @@ class SessionShard:
                 await self._arrived.wait()
                 continue
             calls, self._inbox = self._inbox[:MAX_BATCH], self._inbox[MAX_BATCH:]
+            if self._relieved is not None and len(self._inbox) <= MAX_BATCH:
+                relieved, self._relieved = self._relieved, None
+                relieved()
             try:
                 await self._commit(calls)
             except Exception:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from actors.call import Call
+from actors.operations import error, unavailable
 from actors.shard import SessionShard
 from actors.stream import Request, StreamServer
 
+log = logging.getLogger("kairos.shard")
+
+PAUSE_ABOVE: Final = 4_096
+"""Requests that wait in the inbox when nothing more is read: far below what it refuses."""
+
 
 class ShardServer:
-    """Serves one shard on one address."""
+    """Serves one shard on one address.
+
+    While the inbox is long no stream is read, so that what is too much waits with those who ask, whose own bounds and
+    time-outs then act. A stream whose asker does not take its replies is not read either, however short the inbox is.
+    """
 
     def __init__(self, shard: SessionShard, secret: bytes, host: str) -> None:
         self._shard = shard
@@ -28,10 +39,25 @@ class ShardServer:
         await self._stream.stop()
 
     def _take(self, requests: list[Request]) -> None:
+        shard = self._shard
         for request in requests:
-            op, payload, partition = orjson.loads(request.payload)
-            self._shard.submit(Call(op, payload, partition, partial(_send, request)))
+            try:
+                op, payload, partition = orjson.loads(request.payload)
+                call = Call(str(op), dict(payload), int(partition), partial(_send, request))
+            except (ValueError, TypeError):
+                _send(request, error("bad_request", "a request is [operation, payload, partition]", 400))
+                continue
+            shard.submit(call)
+        if shard.n_waiting > PAUSE_ABOVE and not self._stream.paused:
+            self._stream.pause()
+            shard.when_room(self._stream.resume)
 
 
 def _send(request: Request, reply: dict[str, Any]) -> None:
-    request.reply(orjson.dumps(reply))
+    try:
+        payload = orjson.dumps(reply)
+    except TypeError:
+        # One reply that is not JSON must not take the batch it is in along.
+        log.exception("a reply is not JSON")
+        payload = orjson.dumps(unavailable("internal", "the reply could not be written"))
+    request.reply(payload)
