@@ -244,7 +244,7 @@ class Learning:
         extra = {"offsets": self.offsets, "held": {s.name: s.state() for s in self._subscribers}}
         blob = await asyncio.to_thread(to_bytes, self.attribution, self.window, extra)
         try:
-            await self._saves.save(blob)
+            await self._saves.save(blob, alone=self._forgot)
         except KairosError as failure:
             log.warning("the window could not be saved and will be again: %s", failure.message)
         else:

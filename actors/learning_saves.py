@@ -18,8 +18,8 @@ class Saves(Protocol):
         """What was saved, the newest first; another is there only for when the newest is broken."""
         ...
 
-    async def save(self, blob: bytes) -> None:
-        """Keep a state; on return it is durable."""
+    async def save(self, blob: bytes, *, alone: bool = False) -> None:
+        """Keep a state; on return it is durable, and where it is to stand `alone` nothing older is left."""
         ...
 
 
@@ -33,11 +33,11 @@ class ArchiveSaves:
         found = [await self._archive.read(name, 0, size) for name, size in reversed(await self._listed())]
         return [blob for blob in found if blob is not None]
 
-    async def save(self, blob: bytes) -> None:
+    async def save(self, blob: bytes, *, alone: bool = False) -> None:
         before = [name for name, _ in await self._listed()]
         n = 1 + int(before[-1][len(self._prefix) : -5]) if before else 1
         await self._archive.put(f"{self._prefix}{n:012d}.kwin", blob)
-        for name in before[: 1 - KEPT]:
+        for name in before if alone else before[: 1 - KEPT]:
             await self._archive.delete(name)
 
     async def _listed(self) -> list[tuple[str, int]]:
@@ -56,9 +56,9 @@ class VersionSaves:
         found = [await self._versions.get(self._kind, name) for name in names]
         return [one[1] for one in found if one is not None]
 
-    async def save(self, blob: bytes) -> None:
+    async def save(self, blob: bytes, *, alone: bool = False) -> None:
         before = sorted(name for name, _ in await self._versions.list(self._kind))
         n = 1 + int(before[-1]) if before else 1
         await self._versions.put(self._kind, f"{n:012d}", {"created_ms": n}, blob)
-        for name in before[: 1 - KEPT]:
+        for name in before if alone else before[: 1 - KEPT]:
             await self._versions.delete(self._kind, name)
