@@ -60,31 +60,30 @@ class ValkeyJournal:
         return held[0][0] if held else None
 
     async def read(self, partition: int, after: Position | None, limit: int) -> list[tuple[Position, bytes]]:
-        start = "-" if after is None else f"({to_id(after)}"
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.xrange(journal_key(partition), start, "+", count=limit)
-        pipeline.hkeys(_redacted_key(partition))
-        with answering():
-            found, redacted = await pipeline.execute()
-        entries = [(from_id(entry_id), fields[FIELD]) for entry_id, fields in found]
-        if redacted:
-            end = entries[-1][0] if len(entries) == limit else None
-            inside = [at for at in map(from_id, redacted) if (after or NEVER) < at and (end is None or at < end)]
-            entries = sorted(entries + await self._redacted(partition, inside))[:limit]
-        return entries
+        return await self._between(partition, after, None, limit)
 
     async def read_back(self, partition: int, before: Position | None, limit: int) -> list[tuple[Position, bytes]]:
-        start = "+" if before is None else f"({to_id(before)}"
+        return await self._between(partition, None, before, limit, newest_first=True)
+
+    async def _between(
+        self, partition: int, above: Position | None, below: Position | None, limit: int, *, newest_first: bool = False
+    ) -> list[tuple[Position, bytes]]:
+        """Entries between two positions, redacted ones from beside the stream among them."""
+        key, low, high = journal_key(partition), _beyond(above, "-"), _beyond(below, "+")
         pipeline = self._client.pipeline(transaction=True)
-        pipeline.xrevrange(journal_key(partition), start, "-", count=limit)
+        if newest_first:
+            pipeline.xrevrange(key, high, low, count=limit)
+        else:
+            pipeline.xrange(key, low, high, count=limit)
         pipeline.hkeys(_redacted_key(partition))
         with answering():
             found, redacted = await pipeline.execute()
         entries = [(from_id(entry_id), fields[FIELD]) for entry_id, fields in found]
         if redacted:
-            end = entries[-1][0] if len(entries) == limit else NEVER
-            inside = [at for at in map(from_id, redacted) if at > end and (before is None or at < before)]
-            entries = sorted(entries + await self._redacted(partition, inside), reverse=True)[:limit]
+            if len(entries) == limit:
+                above, below = (entries[-1][0], below) if newest_first else (above, entries[-1][0])
+            inside = [at for at in map(from_id, redacted) if (above or NEVER) < at and (below is None or at < below)]
+            entries = sorted(entries + await self._redacted(partition, inside), reverse=newest_first)[:limit]
         return entries
 
     async def get(self, partition: int, position: Position) -> bytes | None:
@@ -138,6 +137,10 @@ class ValkeyJournal:
             n_whole, n_bytes, n_redacted, n_redacted_bytes = await pipeline.execute()
         n_entries = int(n_whole) + int(n_redacted)
         return n_entries, int(n_bytes or 0) + int(n_redacted_bytes or 0) if n_entries else 0
+
+
+def _beyond(position: Position | None, otherwise: str) -> str:
+    return otherwise if position is None else f"({to_id(position)}"
 
 
 def _redacted_key(partition: int) -> str:

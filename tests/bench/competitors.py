@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import orjson
@@ -32,10 +32,12 @@ START_WITHIN_S = 90.0
 WARM_S = 2.0
 
 
-class Competitor:
+class Competitor(Protocol):
     """Something that answers `url`; a context manager that leaves nothing running and no files."""
 
-    name = ""
+    name: str
+    url: str
+    directory: Path
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="kairos-bench-"))
@@ -53,13 +55,16 @@ class Competitor:
         self.leave()
 
     def start(self) -> None:
-        raise NotImplementedError
+        """Returns when it answers."""
+        ...
 
     def stop(self) -> None:
-        raise NotImplementedError
+        """End it; nothing happens where it does not run."""
+        ...
 
     def processes(self) -> list[psutil.Process]:
-        raise NotImplementedError
+        """All that run for it now."""
+        ...
 
     def leave(self) -> None:
         """Stop, and end by pid whatever is still there."""
