@@ -154,12 +154,12 @@ def _look_again(scene: Scene, found: Whereabouts, context: dict[str, Any], conse
     if inputs.bot:
         if inputs.memberships:
             # Entered before it was known for what it is.
-            scene.partition.write(segments_record(found.root, scene.now_ms, {}))
+            scene.partition.write(segments_record(found.root, scene.now_ms, {}, inputs.memberships))
         return None
     world = scene.world if scene.world.rollout is None else world_at_signals(inputs, scene.world)
     memberships, conversion = assess_signals(inputs, world, scene.now_ms)
     if memberships != inputs.memberships:
-        scene.partition.write(segments_record(found.root, scene.now_ms, memberships))
+        scene.partition.write(segments_record(found.root, scene.now_ms, memberships, inputs.memberships))
     root_track = scene.partition.live.get(found.root)
     if root_track is not None:
         root_track.precomputed = conversion
@@ -341,6 +341,26 @@ def supersede(scene: Scene, payload: dict[str, Any]) -> Reply:
             back = scene.desk.give_back(scene.partition, stub, scene.now_ms, payload["decision_id"])
         scene.partition.write([*record, back] if back else record)
     return {"status": "superseded"}
+
+
+def redeem(scene: Scene, payload: dict[str, Any]) -> Reply:
+    """Whether an offer of a decision can still be redeemed; where that is asked for, it is, in the same moment."""
+    found = locate(scene.partition, payload["track"])
+    if isinstance(found, dict):
+        return {"forward": found["moved"]} if "moved" in found else found
+    decision_id, offer = payload["decision_id"], payload["offer"]
+    seen = found.view()
+    stub = seen.decisions.get(decision_id)
+    if stub is not None and stub[6] != LIVE:
+        return {"valid": False, "reason": "SUPERSEDED"}
+    for t_ms, redeemed, *which in seen.offer_times:
+        if redeemed and which == [offer, decision_id]:
+            return {"valid": False, "reason": "REDEEMED", "redeemedMs": t_ms}
+    if payload.get("redeem"):
+        message = message_hash(scene.key, f"redemption\x00{decision_id}\x00{offer}")
+        signal = Signal("offer_redeemed", scene.now_ms, message, {"decision_id": decision_id, "offer_id": offer})
+        scene.partition.write(signals_record(found.track_id, scene.now_ms, 0, [scene.desk.hear(signal)], found.root))
+    return {"valid": True, "redeemed": bool(payload.get("redeem"))}
 
 
 def member_record(root: str, now_ms: int, member: str, generation: int, present: bool) -> list[Any]:

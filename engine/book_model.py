@@ -129,6 +129,14 @@ class Experiment(Part):
     share: Share | None = None
 
 
+class Webhook(Part):
+    """What a destination of the settings is told: who enters and who leaves these segments."""
+
+    segments: Annotated[tuple[Name, ...], Field(min_length=1)]
+    on: Annotated[tuple[Literal["enter", "leave"], ...], Field(min_length=1)] = ("enter", "leave")
+    to_holdout: Annotated[bool, Field(strict=True)] = False
+
+
 class Campaign(Part):
     """One goal: where it shows, what success is, who is who, what to offer, and how to learn from it."""
 
@@ -144,6 +152,7 @@ class Campaign(Part):
     policy: Policy = Field(default_factory=Policy)
     holdout: Holdout = Field(default_factory=Holdout)
     experiments: dict[Name, Experiment] = Field(default_factory=dict)
+    webhooks: dict[Name, Webhook] = Field(default_factory=dict)
     tier1: Tier1 = Field(default_factory=Tier1)
 
 

@@ -43,9 +43,12 @@ def signals_record(
     return record if root is None or root == track_id else [*record, root]
 
 
-def segments_record(root: str, received_ms: int, memberships: dict[str, list[int]]) -> Record:
-    """The segments of a profile after signals changed them."""
-    return [SEGMENTS, root, received_ms, memberships]
+def segments_record(
+    root: str, received_ms: int, memberships: dict[str, list[int]], before: dict[str, list[int]] | None = None
+) -> Record:
+    """The segments of a profile after signals changed them; `before` is for who reads on, to tell what changed."""
+    record = [SEGMENTS, root, received_ms, memberships]
+    return record if before is None else [*record, before]
 
 
 def visit_record(

@@ -21,6 +21,7 @@ from actors.archive_settings import DAY_MS, ArchiveSettings
 from actors.datalock import DataLock
 from actors.embedded import EmbeddedStore
 from actors.hosting import HostOptions, epoch_ms
+from actors.messenger_host import MessengerHost
 from actors.publishing import Publisher
 from actors.shard_settings import ShardSettings
 from actors.stores import Stores
@@ -38,6 +39,7 @@ from serving.rollout_options import rollout_options
 from serving.run_dir import RunDir
 from serving.settings import Settings, load_settings
 from serving.training_options import trainer_options
+from serving.webhooks import destinations_of, http_post
 
 READY_WITHIN_S: Final = 90.0
 STOP_WITHIN_S: Final = 20.0
@@ -104,6 +106,7 @@ class System:
         self._store: EmbeddedStore | None = None
         self._stores: Stores | None = None
         self._runtime: Any = None
+        self._messenger: MessengerHost | None = None
         self._deployment: ModuleType | None = None
         self._ray_node: Any = None
         self._shared: dict[str, str] = {}
@@ -257,6 +260,10 @@ class System:
         finally:
             await shards
         self._record.note(settings.port)
+        if settings.webhooks:
+            to = destinations_of(settings)
+            self._messenger = MessengerHost(self._url, settings.archive_place, to, http_post())
+            self._messenger.start()
 
     async def _answers(self) -> None:
         """Wait until every shard answers through HTTP, then ask for scores that leave no trace until it is warm."""
@@ -301,6 +308,9 @@ class System:
     async def stop(self) -> None:
         """Stop in reverse order; nothing of this run is left."""
         deployment = self._deployment
+        if self._messenger is not None:
+            await asyncio.to_thread(self._messenger.stop)
+            self._messenger = None
         if self._stores is not None:
             await _at_most(2.0, say_draining(self._stores.documents))
         if deployment is not None:

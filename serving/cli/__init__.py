@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "sequential": "Read a test look by look, and when it would have stopped.",
     "srm": "Test whether users are split between arms as planned.",
     "rollout": "What is on its way to visitors: show, start, promote, roll back, pause.",
+    "webhooks": "How webhooks stand, their dead letters, and sending them anew.",
     "plan": "What a shop's traffic needs: nodes, memory, archive, cost.",
     "keys": "Issue, list and revoke API keys.",
     "doctor": "Name each thing that is wrong on this machine, and its mend.",

@@ -11,13 +11,13 @@ MOBILE = ("ios", "android")
 
 
 class Arm(Protocol):
-    """One way of answering. `sees` every event, `answers` every question, and may `learn` when a week is over."""
+    """One way of answering. `sees` every event, `answers` every question, and may `learn` when a day is over."""
 
     def sees(self, step: Send) -> None: ...
 
     def answers(self, step: Ask) -> Shown | None: ...
 
-    def learn(self, week: int, now_ms: int) -> None: ...
+    def learn(self, day: int, now_ms: int) -> None: ...
 
 
 class NoOffers:
@@ -30,7 +30,7 @@ class NoOffers:
         """Nothing, to anybody."""
         return None
 
-    def learn(self, week: int, now_ms: int) -> None:
+    def learn(self, day: int, now_ms: int) -> None:
         """There is nothing to learn from."""
 
 
@@ -71,16 +71,16 @@ class Engine(NoOffers):
         offer = next((item.id for item in decision.items if item.kind == "offer"), None)
         return None if offer is None else Shown(offer, key)
 
-    def learn(self, week: int, now_ms: int) -> None:
+    def learn(self, day: int, now_ms: int) -> None:
         """Train on what has matured, and put the new model in force."""
         if self._school is not None:
-            self._school.end_week(self.kiosk, week, now_ms)
+            self._school.end_day(self.kiosk, day, now_ms)
 
 
 class School(Protocol):
     """Turns what was decided and what came of it into the next model."""
 
-    def end_week(self, kiosk: Kiosk, week: int, now_ms: int) -> None: ...
+    def end_day(self, kiosk: Kiosk, day: int, now_ms: int) -> None: ...
 
 
 def addressed(step: Ask) -> bool:

@@ -106,7 +106,8 @@ class Kiosk:
         context, consent = self._read_context(last.context, now_ms), _consent(last.context)
         flags = (BOT if context["bot"] else 0) | (0 if consent["training"] else NO_TRAINING)
         for track_id, signals in by_track.items():
-            self._write(signals_record(track_id, now_ms, flags, signals))
+            root = self._root_of(last.user_id, last.anonymous_id)
+            self._write(signals_record(track_id, now_ms, flags, signals, root))
         if context["bot"] or not consent["personalisation"]:
             return
         root = self._root_of(last.user_id, last.anonymous_id)

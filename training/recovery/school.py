@@ -1,4 +1,4 @@
-"""What the simulated engine learns from: its own journal, folded into examples, and a model fitted every week."""
+"""What the simulated engine learns from: its own journal, folded into examples, and a model fitted every day."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEWEST: Final = 300
 
 
 class School:
-    """Follows the records of one kiosk; at the end of a week fits on the decisions at which there was a choice.
+    """Follows the records of one kiosk; at the end of a day fits on the decisions at which there was a choice.
 
     Only there does the offer not follow from the visitor: elsewhere what an offer changes cannot be told from whom it
     is for.
@@ -47,7 +47,7 @@ class School:
             self._segments[str(at)] = segments[0] if segments else ANY
         self._window.upsert(self._attribution.observe(0, (at.epoch, at.seq), [record]))
 
-    def end_week(self, kiosk: Kiosk, week: int, now_ms: int) -> None:
+    def end_day(self, kiosk: Kiosk, day: int, now_ms: int) -> None:
         """Put a new model and new posteriors in force, if enough has matured."""
         kiosk.pass_time(now_ms)
         self._window.upsert(self._attribution.advance(0, now_ms))
@@ -57,7 +57,7 @@ class School:
         if len(y) < FEWEST or not 0 < y.sum() < len(y):
             return
         table = rows_table(np.ascontiguousarray(found.x[chosen]), y, found.t_ms[chosen], "simulation")
-        model = fit(table, PARAMETERS, self._seed + week)
+        model = fit(table, PARAMETERS, self._seed + day)
         self.models.append(model)
         answers = model.predictor()
         offers = [found.offer[i] for i in chosen]

@@ -53,16 +53,17 @@ def live(plan: Plan, arm_name: str, data: dict[str, Any], read_context: ReadCont
     """All weeks under one arm. `data` is the campaign book; `told` hears of each week that is over."""
     truth = Truth()
     arm, school = _arm(plan, arm_name, data, truth, read_context)
-    lived, week = Lived(), 0
+    lived, day, week = Lived(), 0, 0
     steps = Shop(plan.seed, truth, per_day=plan.n_visitors / (7 * plan.weeks)).steps(START_MS)
     reply: Reply = None
     while (step := steps.send(reply)).t_ms < START_MS + plan.weeks * WEEK_MS:
         reply = None
-        while step.t_ms >= START_MS + (week + 1) * WEEK_MS:
-            arm.learn(week, START_MS + (week + 1) * WEEK_MS)
-            week += 1
-            if told is not None:
-                told(arm_name, week)
+        while step.t_ms >= START_MS + (day + 1) * DAY_MS:
+            arm.learn(day, START_MS + (day + 1) * DAY_MS)
+            day += 1
+            if told is not None and day % 7 == 0:
+                told(arm_name, day // 7)
+        week = day // 7
         if isinstance(step, Send):
             arm.sees(step)
             key = _visit_of(step)
