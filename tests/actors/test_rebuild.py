@@ -9,7 +9,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.actors.town import Town
+from tests.actors.town import BOOK, Town
 from tests.engine.builders import histories
 
 ANONS = ["anon:0", "anon:1", "anon:2"]
@@ -27,10 +27,23 @@ steps = st.lists(
         st.tuples(st.just("wait"), st.sampled_from([1, 150, 401]), st.just("")),
         st.tuples(st.just("erase"), st.sampled_from(ANONS + USERS), st.just("")),
         st.tuples(st.just("late"), st.sampled_from(ANONS + USERS), st.integers(0, 3)),
+        st.tuples(st.just("try"), st.sampled_from([0.3, 0.7, 1.0]), st.just("")),
         st.tuples(st.just("kill"), st.integers(0, 1), st.just("")),
     ),
     max_size=16,
 )
+CANDIDATE = {**BOOK, "campaigns": {"cart": {**BOOK["campaigns"]["cart"], "holdout": {"share": 0.3}}}}
+
+
+async def tried(town: Town, share: float) -> None:
+    """A rollout of another book goes on, or begins."""
+    versions = town.stores.versions
+    await versions.put("book", "candidate", {}, orjson.dumps(CANDIDATE))
+    pointer = await versions.world()
+    rollout = {"id": "r1", "kind": "book", "candidate": "candidate", "stage": "canary", "share": share, "since_ms": 0}
+    await versions.publish(pointer["rev"], {**pointer, "rollout": rollout})
+    for shard in town.shards.values():
+        await shard.worlds.refresh()
 
 
 async def live(town: Town) -> dict[str, Any]:
@@ -82,6 +95,8 @@ async def act(town: Town, step: tuple[str, Any, Any]) -> None:
     elif verb == "late":
         decision = (await town.decide(who, request_id=f"r{what}"))["decision"]["decisionId"]
         await town.ask_partition(int(decision.split("_")[1]), "supersede", {"decision_id": decision})
+    elif verb == "try":
+        await tried(town, who)
     else:
         await town.kill(who)
         await town.start_shard(who)
