@@ -107,6 +107,10 @@ class Publisher:
             raise NotFound("unknown_version", f"no model {version}")
         await self._move_to(churn=version)
 
+    async def publish_offers(self, kind: str, version: str) -> None:
+        """Put a catalogue or posteriors in force that are kept already; an empty version is none."""
+        await self._move_to(**{kind: version})
+
     # -- trials ----------------------------------------------------------------------------------------
 
     async def trial(self) -> dict[str, Any] | None:

@@ -77,6 +77,7 @@ class Reading:
     async def _again(self, wanted: DecisionId, record: Record, explained: bool) -> Reply:
         inputs, decision = Inputs.from_list(record[7]), Decision.from_list(record[8])
         body = decision.response(inputs.root, inputs.request.placement, str(wanted))
+        self._shard.desk.finish(body, decision, inputs, str(wanted))
         if inputs.request.source is not None:
             tell_source(body, inputs.request.source)
         if explained:

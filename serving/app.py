@@ -29,6 +29,7 @@ from serving.ports import Clock, Readiness, RolloutDesk, Trainings, Worlds
 from serving.problems import Reply, WrongMethod, problem, problem_of
 from serving.routes_about import About
 from serving.routes_books import Books
+from serving.routes_catalogue import Catalogue
 from serving.routes_decide import Deciding
 from serving.routes_observe import Observing
 from serving.routes_profiles import Profiles, Records
@@ -120,7 +121,7 @@ def build_app(
 def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
     observing, deciding, books = Observing(room), Deciding(room), Books(room)
     records, profiles, about = Records(room), Profiles(room), About(room, readiness)
-    training, redemptions = Training(room), Redemptions(room)
+    training, redemptions, catalogue = Training(room), Redemptions(room), Catalogue(room)
     rollouts = RolloutCalls(room)
     body = room.settings.body
 
@@ -146,6 +147,8 @@ def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
         route("POST", "/v1/identities/unlink", profiles.unlink, "admin", SMALL),
         route("POST", "/v1/score", profiles.score, "decide", SMALL),
         route("GET", "/v1/tier1", Tier1Told(room).read, "admin"),
+        route("GET", "/v1/catalogue", catalogue.read, "admin"),
+        route("PUT", "/v1/catalogue", catalogue.replace, "admin", body.catalogue_bytes),
         route("POST", "/v1/redemptions/verify", redemptions.verify, "write", SMALL),
         route("GET", "/v1/redemptions/key", redemptions.key, "admin"),
         route("POST", "/v1/campaigns/preview", redemptions.preview, "admin", SMALL),

@@ -92,5 +92,17 @@ class Worlds(Protocol):
             NotFound: `unknown_version`.
         """
 
+    async def catalogue(self) -> dict[str, Any]:
+        """The catalogue in force: `version` (null without one), `products`, `out_of_stock`, `created_ms`."""
+
+    async def put_catalogue(
+        self, raw: bytes, name: str, rates: Mapping[str, float], *, skip_bad: bool = False
+    ) -> dict[str, Any]:
+        """Replace the catalogue by the content of a file; `name` is what messages call it.
+
+        Raises:
+            InvalidInput: `bad_catalogue`, with the rows that cannot be read.
+        """
+
     async def models(self) -> list[dict[str, Any]]:
         """The models with their cards."""
