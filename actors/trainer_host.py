@@ -103,7 +103,7 @@ class _ReadOnly:
     async def load(self) -> list[bytes]:
         return await self._saves.load()
 
-    async def save(self, blob: bytes) -> None:
+    async def save(self, blob: bytes, *, alone: bool = False) -> None:
         """Nothing is kept."""
 
 
