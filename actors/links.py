@@ -15,7 +15,8 @@ from actors.operations import Later, Reply, Scene, error, locate, member_record,
 from engine.errors import KairosError
 from engine.ids import EMAIL, USER, partition_of, rank
 from engine.record import ADOPTED, CLAIM, LINK_DONE, LINK_INTENT, claim_of, claimed, segments_record
-from engine.track import HOMES, Track
+from engine.track import Track
+from engine.track_form import HOMES
 
 if TYPE_CHECKING:
     from actors.call import Call

@@ -14,9 +14,10 @@ from typing import Any, Final
 from engine.decision import Decision
 from engine.ids import USER, DecisionId, message_hash
 from engine.inputs import SUPPLY, Inputs
+from engine.nothing import NO_ENTRIES
 from engine.signals import Signal
 from engine.supply import CHARGES
-from engine.track import MAX_CLAIMS, MAX_DECISIONS, MAX_SERVED, NO_ENTRIES, Track
+from engine.track import MAX_CLAIMS, MAX_DECISIONS, MAX_SERVED, Track
 from engine.world import CHALLENGER, World
 
 FORMAT: Final = 1

@@ -6,14 +6,15 @@ import math
 import zlib
 from array import array
 from collections.abc import Iterable
-from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from engine.decay import DecayedSum
+from engine.nothing import NO_ENTRIES, NO_PAST, NOTHING
 from engine.robots import is_robotic
 from engine.seen import Seen
 from engine.session import Session, add_to_sessions
 from engine.signals import BEHAVIOURAL, Signal
+from engine.track_form import fill, state_of
 
 DAY_MS: Final = 24 * 3600 * 1000
 LATE_MS: Final = DAY_MS
@@ -25,17 +26,9 @@ HOVER_HALF_LIFE_MS: Final = 120_000
 PAST_ALPHA: Final = 0.3
 MAX_OFFER_TIMES: Final = 64
 MAX_CLAIMS: Final = 32
-HOMES: Final = 37
-"""Where the former homes stand in a snapshot."""
 MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_DECISIONS, MAX_SERVED, MAX_TRAITS = 32, 100, 64, 128, 32, 64
 PAST: Final = ("scroll_share", "time_s", "pages", "products", "clicks", "converted")
 
-NOTHING: Final[list[Any]] = []
-"""What most tracks have of some things: one list for all of them, never written to."""
-NO_ENTRIES: Final[dict[Any, Any]] = cast("dict[Any, Any]", MappingProxyType({}))
-"""The same for entries by name; whoever tries to write to it is told."""
-NO_PAST: Final = [0.0] * len(PAST)
-"""The averages of nobody's sessions: one list for every track that has none yet, never written to."""
 PAGE, HEIGHT, SCROLL, HEARTBEAT = 0, 1, 2, 3
 STRIDE: Final = 5
 """Numbers to each recent signal: t_ms, kind, low 32 bits of its message, and two values, NaN where not given.
@@ -315,57 +308,14 @@ class Track:
     # -- snapshot --------------------------------------------------------------------------------------
 
     def snapshot(self) -> list[Any]:
-        """The whole state as plain lists, bit for bit; the first element is the format's version."""
-        return [
-            1, self.id, self.root, list(self.members.items()), self.moved_to, self.pending_to, self.generation,
-            self.seen.pairs(), self.n_signals, self.n_late, self.bot, self.latest_ms, self.touched_ms,
-            [s.to_list() for s in self.sessions], self.n_folded, list(self.past), self.past_end_ms,
-            [None if math.isnan(x) else x for x in self.recent], [self.clicks.value, self.clicks.at_ms],
-            [self.hover.value, self.hover.at_ms], [list(op) for op in self.cart], self.checkout_ms,
-            self.last_order_ms,
-            [[k, *v[:2], None if v[2] == float("inf") else v[2], v[3]] for k, v in self.orders.items()],
-            list(self.offer_views.items()), list(self.offer_clicks.items()),
-            [[k, *v] for k, v in self.traits.items()], list(self.groups.items()),
-            [[k, *v] for k, v in self.memberships.items()], [[k, *v] for k, v in self.served.items()],
-            [[k, *v] for k, v in self.decisions.items()], list(self.requests.items()),
-            [[k, *v] for k, v in self.assignments.items()], self.n_carts_left,
-            list(self.in_view), [list(row) for row in self.offer_times], self.looked_ms,
-            list(self.homes), list(self.claims),
-        ]  # fmt: skip
+        """The whole state as plain lists, bit for bit."""
+        return state_of(self)
 
     @classmethod
     def restore(cls, state: list[Any]) -> Track:
         """Rebuild from `snapshot()`."""
-        if state[0] != 1:
-            raise ValueError(f"a snapshot of format {state[0]}, this engine reads 1")
         track = cls(state[1])
-        track.root, members, track.moved_to, track.pending_to, track.generation = state[2:7]
-        track.members = dict(members)
-        track.seen = Seen(state[7])
-        track.n_signals, track.n_late, track.bot, track.latest_ms, track.touched_ms = state[8:13]
-        track.sessions = [Session.from_list(row) for row in state[13]]
-        track.n_folded, track.past, track.past_end_ms = state[14], list(state[15]) if state[14] else NO_PAST, state[16]
-        track.recent = array("d", [NAN if x is None else x for x in state[17]])
-        track.clicks, track.hover = DecayedSum(*state[18]), DecayedSum(*state[19])
-        track.cart = [(r[0], r[1], r[2], r[3], r[4], r[5]) for r in state[20]]
-        track.checkout_ms, track.last_order_ms = state[21:23]
-        track.orders = {r[0]: [r[1], r[2], float("inf") if r[3] is None else r[3], r[4]] for r in state[23]}
-        track.orders = track.orders or NO_ENTRIES
-        track.offer_views, track.offer_clicks = dict(state[24]) or NO_ENTRIES, dict(state[25]) or NO_ENTRIES
-        track.traits = {r[0]: list(r[1:]) for r in state[26]}
-        track.groups = dict(state[27]) or NO_ENTRIES
-        track.memberships = {r[0]: list(r[1:]) for r in state[28]}
-        track.served = {r[0]: list(r[1:]) for r in state[29]}
-        track.decisions = {r[0]: list(r[1:]) for r in state[30]}
-        track.requests = dict(state[31]) or NO_ENTRIES
-        track.assignments = {r[0]: list(r[1:]) for r in state[32]}
-        # Snapshots written before carts were counted end here.
-        track.n_carts_left = state[33] if len(state) > 33 else 0
-        if len(state) > 34:
-            track.in_view, track.offer_times = state[34] or NOTHING, [list(row) for row in state[35]] or NOTHING
-        track.looked_ms = state[36] if len(state) > 36 else 0
-        if len(state) > HOMES:
-            track.homes, track.claims = state[HOMES] or NOTHING, state[HOMES + 1] or NOTHING
+        fill(track, state)
         return track
 
 
