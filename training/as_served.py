@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def of_decision(record: Record, key: str, books: Books) -> Taught | None:
         propensity=propensity, row=row, label=0, value=0.0, engaged=False, model=decision.model, arm=decision.arm,
         trial=None if trial is None else (trial[0], trial[1], trial[2], trial[3], trial[4]),
         matured=False, degraded=decision.rung != "model", took_us=record[9] if len(record) > 9 else 0,
-        book=versions[1], holdout=decision.holdout,
+        book=versions[1], holdout=decision.holdout, segment=decision.segments[0] if decision.segments else "",
     )  # fmt: skip
     goal = Goal(campaign.conversion_kind, campaign.conversion_within_ms, campaign.conversion_value, inputs.cart[1])
     return example, goal
@@ -92,14 +92,3 @@ def of_visit(record: Record, key: str) -> Taught | None:
         book=versions[1],
     )  # fmt: skip
     return example, Goal(goal[1], goal[2], NO_VALUE, 0.0, visit=True)
-
-
-def goal_to_list(goal: Goal) -> list[Any]:
-    """The form in a saved state."""
-    v = goal.value
-    return [goal.kind, goal.within_ms, [v.kind, v.fixed, v.share, v.basket], goal.cart, goal.visit]
-
-
-def goal_from_list(row: list[Any]) -> Goal:
-    """Read `goal_to_list` back."""
-    return Goal(row[0], row[1], Value(*row[2]), row[3], row[4])

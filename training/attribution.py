@@ -32,6 +32,8 @@ from training.outcomes import CONVERSION, OFFER_KINDS, ORDER_KINDS, Case, Event,
 
 GRACE_MS: Final = 60_000
 """What is waited beyond a window, for what is on its way."""
+MATURED: Final = "m"
+"""The fact that a case's time is over."""
 BOTS: Final = "bot"
 """The kind of event that stands for signals marked as a bot's."""
 Position = tuple[int, int]
@@ -93,7 +95,7 @@ class Attribution:
             if case is not None and not case.matured:
                 case.matured = True
                 self.counts["matured"] += 1
-                self._fact(case, "m")
+                self._fact(case, MATURED)
         if now_ms > self._tidied_ms + self.grace_ms:
             self._tidied_ms = now_ms
             self._tidy(now_ms)

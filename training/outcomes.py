@@ -139,19 +139,6 @@ class Case:
                 money += share * self.goal.value.amount(value)
         return int(stands), max(money, self.worth if self.converted else 0.0), self.engaged
 
-    def to_list(self) -> list[Any]:
-        """The form in a saved state; the goal is written by whoever saves."""
-        return [
-            self.key, self.root, self.t_ms, self.due_ms, self.offer, sorted(self.facts), self.orders, self.worth,
-            self.converted, self.engaged, self.matured,
-        ]  # fmt: skip
-
-    @classmethod
-    def from_list(cls, row: list[Any], goal: Goal) -> Case:
-        """Read `to_list` back."""
-        key, root, t_ms, due_ms, offer, facts, *rest = row
-        return cls(key, root, t_ms, due_ms, goal, offer, set(facts), *rest)
-
 
 def event_of(track: str, row: list[Any], *, no_training: bool) -> Event | None:
     """The event in a signal as it stands in the journal; None for a kind that bears on nothing."""

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import orjson
 
+from engine.compiled import Value
 from engine.errors import InvalidInput
-from training.as_served import goal_from_list, goal_to_list
-from training.attribution import Attribution
+from training.as_served import Goal
+from training.attribution import MATURED, Attribution
 from training.joining import Joining
 from training.outcomes import Case, Event, Order
 from training.window import Window
@@ -23,7 +24,7 @@ def to_bytes(attribution: Attribution, window: Window, extra: dict[str, Any]) ->
     state = {
         "format": FORMAT,
         "watermarks": attribution.watermarks,
-        "cases": [[*case.to_list(), goal_to_list(case.goal)] for case in attribution.cases.values()],
+        "cases": _columns(list(attribution.cases.values())),
         "orders": {name: order.to_list() for name, order in attribution.orders.items()},
         "joining": attribution.joining.to_list(),
         "loose": [[key, [[ms, _to_list(fact)] for ms, fact in facts]] for key, facts in attribution.loose.items()],
@@ -55,13 +56,57 @@ def from_bytes(blob: bytes, attribution: Attribution, capacity: int) -> tuple[Wi
     attribution.joining = Joining.from_list(state["joining"])
     attribution.loose = {key: [(ms, _from_list(fact)) for ms, fact in facts] for key, facts in state["loose"]}
     attribution.forgotten = dict(state["forgotten"])
-    for *row, goal in state["cases"]:
-        case = Case.from_list(row, goal_from_list(goal))
+    for case in _cases(state["cases"]):
         attribution.cases[case.key] = case
         attribution.joining.add_case(case)
         if not case.matured:
             heapq.heappush(attribution.due, (case.due_ms, case.key))
     return window, state["extra"]
+
+
+def _columns(cases: list[Case]) -> dict[str, Any]:
+    """Cases by column: of the many, most say no more than that they have matured."""
+    goals: dict[tuple[str, int, Value, bool], int] = {}
+    for case in cases:
+        goals.setdefault(_goal(case), len(goals))
+    said = {i: case for i, case in enumerate(cases) if case.orders or case.facts - {MATURED}}
+    return {
+        "key": [case.key for case in cases],
+        "root": [case.root for case in cases],
+        "t_ms": [case.t_ms for case in cases],
+        "due_ms": [case.due_ms for case in cases],
+        "offer": [case.offer for case in cases],
+        "matured": [case.matured for case in cases],
+        "cart": [case.goal.cart for case in cases],
+        "goal": [goals[_goal(case)] for case in cases],
+        "goals": [[kind, within, [v.kind, v.fixed, v.share, v.basket], visit] for kind, within, v, visit in goals],
+        "said": [
+            [i, sorted(case.facts), case.orders, case.worth, case.converted, case.engaged] for i, case in said.items()
+        ],
+    }
+
+
+def _goal(case: Case) -> tuple[str, int, Value, bool]:
+    goal = case.goal
+    return goal.kind, goal.within_ms, goal.value, goal.visit
+
+
+def _cases(held: dict[str, Any]) -> list[Case]:
+    goals = [(kind, within, Value(*value), visit) for kind, within, value, visit in held["goals"]]
+    names = ("key", "root", "t_ms", "due_ms", "offer", "matured", "cart", "goal")
+    found: list[Case] = []
+    for key, root, t_ms, due_ms, offer, matured, cart, number in zip(*(held[name] for name in names), strict=True):
+        kind, within, value, visit = goals[number]
+        case = Case(key, root, t_ms, due_ms, Goal(kind, within, value, cart, visit), offer)
+        case.matured = matured
+        if matured:
+            case.facts.add(MATURED)
+        found.append(case)
+    for i, facts, orders, worth, converted, engaged in held["said"]:
+        case = found[i]
+        case.facts, case.orders = set(facts), orders
+        case.worth, case.converted, case.engaged = worth, converted, engaged
+    return found
 
 
 def _to_list(fact: Any) -> Any:
