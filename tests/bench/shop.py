@@ -89,6 +89,11 @@ def visit(name: str, run: str = "w") -> list[dict[str, Any]]:
 
 def model() -> Model:
     """A LightGBM model over all features of the engine with Kairos's default parameters; the same bytes every time."""
+    return fit(table(), seed=5)
+
+
+def table() -> Table:
+    """Rows of every feature of the engine, and who converted."""
     rng = np.random.default_rng(11)
     n = 6_000
     x = np.abs(rng.normal(scale=2.0, size=(n, len(MODEL_FEATURES))))
@@ -104,8 +109,7 @@ def model() -> Model:
     z = -2.2 + 1.2 * scroll + 0.7 * cart + 0.4 * (offer > 0) - 0.1 * np.nan_to_num(x[:, at["gap_days"]])
     y = (rng.random(n) < 1.0 / (1.0 + np.exp(-z))).astype(np.float64)
     categorical = ("device_code", "os_code", "network_code", "offer_code")
-    table = Table(MODEL_FEATURES, x, y, schema_hash(), servable=True, categorical=categorical)
-    return fit(table, seed=5)
+    return Table(MODEL_FEATURES, x, y, schema_hash(), servable=True, categorical=categorical)
 
 
 def publish(one: Model, store: str) -> str:
