@@ -12,11 +12,12 @@ from typing import Final
 from engine import fields as read
 from engine.errors import InvalidInput
 from engine.fields import Fields, Rejected, refuse
+from engine.identities import IdentityRules, pairs
 from engine.ids import anon_track, message_hash, user_track
 from engine.moments import DAY_MS, EARLIEST_MS, EXPECTED, check_moment
 from engine.signals import Signal
 
-__all__ = ["TYPES", "Event", "Rejected", "parse_event", "read_identity"]
+__all__ = ["TYPES", "Event", "Rejected", "parse_event", "read_identity", "track_of"]
 
 TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
 _NOTHING: Final[Mapping[str, object]] = {}
@@ -37,24 +38,33 @@ class Event:
     link: str | None
     context: Mapping[str, object]
     consent: Mapping[str, object]
+    others: tuple[str, ...] = ()
+    """Tracks of further identities that it names, the most personal first."""
+    more: tuple[tuple[str, str], ...] = ()
+    """Further links that it makes: (track, the track it belongs to)."""
 
     @property
     def track(self) -> str:
         """The track the signal goes to: the user's where one is named."""
-        if self.user_id is not None:
-            return user_track(self.user_id)
-        return anon_track(self.anonymous_id or "")
+        return track_of(self.user_id, self.anonymous_id, self.others)
 
 
-def read_identity(body: Mapping[str, object]) -> tuple[str | None, str | None]:
-    """The `userId` and `anonymousId` of a request, one of which must be given.
+def track_of(user: str | None, anonymous: str | None, others: tuple[str, ...] = ()) -> str:
+    """The track that stands for a request: the user's, else the visitor's, else the most personal of the others."""
+    if user is not None:
+        return user_track(user)
+    return others[0] if anonymous is None and others else anon_track(anonymous or "")
+
+
+def read_identity(body: Mapping[str, object], others: tuple[str, ...] = ()) -> tuple[str | None, str | None]:
+    """The `userId` and `anonymousId` of a request, one of which must be given where there are no `others`.
 
     Raises:
         Rejected: `missing_id`, `bad_user_id`, `bad_anonymous_id`.
     """
     user = read.identifier("userId", body.get("userId"), "bad_user_id")
     anonymous = read.identifier("anonymousId", body.get("anonymousId"), "bad_anonymous_id")
-    if user is None and anonymous is None:
+    if user is None and anonymous is None and not others:
         raise Rejected("missing_id", "userId, anonymousId: found neither, expected one of them")
     return user, anonymous
 
@@ -66,11 +76,14 @@ def parse_event(
     message_key: bytes,
     default_type: str | None = None,
     spare_message: int | None = None,
+    rules: IdentityRules | None = None,
+    others: tuple[str, ...] | None = None,
 ) -> Event:
     """Read one event.
 
     `default_type` is the type that the route implies. `spare_message` is the message hash for an event without
-    a `messageId`; without it such an event is known by its own content.
+    a `messageId`; without it such an event is known by its own content. `rules` say which further identities are
+    read; `others` are those that are known already.
 
     Raises:
         Rejected: with a stable code and a message that names the property, what was found and what was expected.
@@ -81,7 +94,9 @@ def parse_event(
     if type_ not in TYPES or (default_type is not None and type_ != default_type):
         raise refuse("type", event.get("type"), default_type or f"one of {', '.join(TYPES)}", "bad_type")
     assert isinstance(type_, str)
-    user, anonymous = read_identity(event)
+    if others is None:
+        others = () if rules is None else rules.others(event)
+    user, anonymous = read_identity(event, others)
     context = _object(event, "context", "bad_context")
     t_ms = _event_time(event, received_ms)
     message_id = read.identifier("messageId", event.get("messageId"), "bad_message_id")
@@ -94,11 +109,14 @@ def parse_event(
     link = _link(type_, event, user, anonymous)
     kind, fields = _signal_fields(type_, event)
     _add_url(fields, event, context)
+    if rules is not None:
+        rules.hide(fields)
     consent = context.get("consent")
     preferences = consent.get("categoryPreferences") if isinstance(consent, dict) else None
     return Event(
         type_, user, anonymous, Signal(kind, t_ms, message, fields), link, context,
         preferences if isinstance(preferences, dict) else _NOTHING,
+        others, pairs(user, anonymous, others) if others and type_ == "identify" else (),
     )  # fmt: skip
 
 

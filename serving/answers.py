@@ -24,6 +24,9 @@ class Counts(Shape):
     accepted: int
     duplicates: int
     rejected: list[Rejection]
+    refused_links: list[Rejection] | None = Field(
+        default=None, description="Links between identities that were not made, though the event was taken."
+    )
 
 
 class Item(Shape):

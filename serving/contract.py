@@ -113,6 +113,8 @@ class Event(Shape):
 
     user_id: Id | None = None
     anonymous_id: Id | None = None
+    device_id: Id | None = Field(default=None, description="An identity where the settings say so.")
+    hashed_email: str | None = Field(default=None, description="SHA-256 of the normalised address, likewise.")
     message_id: Id | None = Field(default=None, description="The same id takes effect once in 24 h.")
     timestamp: Moment | None = None
     sent_at: Moment | None = None
@@ -228,10 +230,13 @@ class ByHand(Shape):
 
 
 class Identities(Shape):
-    """A user and one of their devices."""
+    """A user and one identity that is to stand by itself again: one of the others."""
 
     user_id: Id
-    anonymous_id: Id
+    anonymous_id: Id | None = None
+    device_id: Id | None = None
+    email: str | None = None
+    hashed_email: Annotated[str, Field(pattern="^[0-9A-Fa-f]{64}$")] | None = None
 
 
 class ScoreRequest(Shape):

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.events import TYPES, Rejected, parse_event, read_identity
+from engine.events import TYPES, Rejected, parse_event, read_identity, track_of
 from engine.fields import identifier, refuse
-from engine.ids import anon_track, user_track
+from engine.identities import IdentityRules
 from serving.settings import Settings
 
 
@@ -42,7 +42,9 @@ def read_decide(
     Raises:
         Rejected: with a stable code and a message that names the property, found and expected.
     """
-    user, anonymous = read_identity(body)
+    rules = settings.identity.rules()
+    others = () if rules is None else rules.others(body)
+    user, anonymous = read_identity(body, others)
     placement = identifier("placement", body.get("placement"), "bad_placement")
     if placement is None:
         raise Rejected("missing_placement", "placement: found nothing, expected the name of a placement")
@@ -53,10 +55,10 @@ def read_decide(
     if explain is not None and not isinstance(explain, bool):
         raise refuse("explain", explain, "true or false", "bad_explain")
     given = body.get("signals")
-    reader = SignalReader(user, anonymous, received_ms, message_key, spare)
+    reader = SignalReader(user, anonymous, others, rules, received_ms, message_key, spare)
     signals, positions, rejects = reader.read(given, settings.body.n_signals)
     return DecideRequest(
-        track=user_track(user) if user is not None else anon_track(anonymous or ""),
+        track=track_of(user, anonymous, others),
         placement=placement,
         campaign=identifier("campaign", body.get("campaign"), "bad_campaign"),
         request_id=identifier("requestId", body.get("requestId"), "bad_request_id"),
@@ -121,6 +123,8 @@ class SignalReader:
 
     user: str | None
     anonymous: str | None
+    others: tuple[str, ...]
+    rules: IdentityRules | None
     received_ms: int
     message_key: bytes
     spare: int
@@ -154,5 +158,7 @@ class SignalReader:
             received_ms=self.received_ms,
             message_key=self.message_key,
             spare_message=(self.spare + i) & 0xFFFF_FFFF_FFFF_FFFF,
+            rules=self.rules,
+            others=self.others,
         )
         return event.signal.to_list()

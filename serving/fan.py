@@ -15,14 +15,18 @@ Outcome = str | dict[str, Any]
 
 @dataclass(slots=True)
 class Step:
-    """Consecutive signals for one track under one context; `link` is the track to adopt first."""
+    """Consecutive signals for one track under one context.
+
+    `links` are the pairs of tracks to join first; `alias`: nothing else was asked for.
+    """
 
     track: str
-    link: str | None
+    links: tuple[tuple[str, str], ...]
     context: dict[str, Any]
     consent: dict[str, bool]
     indexes: list[int]
     signals: list[list[Any]]
+    alias: bool = False
 
 
 Chain = list[Step]
@@ -33,25 +37,32 @@ def chains(events: Iterable[tuple[int, Event, dict[str, Any], dict[str, bool]]])
     events = list(events)
     joined: dict[str, str] = {}
     for _, event, _, _ in events:
-        if event.link is not None:
-            a, b = _root(joined, anon_track(event.link)), _root(joined, event.track)
+        for named, to in _links(event):
+            a, b = _root(joined, named), _root(joined, to)
             if a != b:
                 joined[a] = b
     by_root: dict[str, Chain] = {}
     for index, event, context, consent in events:
         track = event.track
         chain = by_root.setdefault(_root(joined, track) if joined else track, [])
-        link = None if event.link is None else anon_track(event.link)
+        links = _links(event)
         last = chain[-1] if chain else None
         if (
-            last is not None and link is None and last.track == track
+            last is not None and not links and last.track == track
             and last.context == context and last.consent == consent
         ):  # fmt: skip
             last.indexes.append(index)
             last.signals.append(event.signal.to_list())
         else:
-            chain.append(Step(track, link, context, consent, [index], [event.signal.to_list()]))
+            step = Step(track, links, context, consent, [index], [event.signal.to_list()], event.type == "alias")
+            chain.append(step)
     return list(by_root.values())
+
+
+def _links(event: Event) -> tuple[tuple[str, str], ...]:
+    if event.link is None:
+        return event.more
+    return ((anon_track(event.link), event.track), *event.more)
 
 
 def _root(joined: dict[str, str], track: str) -> str:

@@ -23,6 +23,9 @@ class Meters:
         self._superseded = Counter(
             "kairos_decisions_superseded", "Decisions overtaken by their deadline", registry=self.registry
         )
+        self._links_refused = Counter(
+            "kairos_links_refused", "Links between identities refused, by code", ["code"], registry=self.registry
+        )
         self._tier1 = Counter("kairos_tier1_requests", "Suggestions, by result", ["result"], registry=self.registry)
         self._tier1_seconds = Histogram(
             "kairos_tier1_seconds", "Time a decision waited for suggestions", buckets=_SECONDS, registry=self.registry
@@ -57,6 +60,10 @@ class Meters:
         counter = self._rungs.get(rung)
         if counter is not None:
             counter.inc()
+
+    def link_refused(self, code: str) -> None:
+        """Count a link between identities that was refused; `code` is one of a closed set."""
+        self._links_refused.labels(code).inc()
 
     def tier1(self, result: str, seconds: float) -> None:
         """Count what became of asking Tier 1; `result` is one of a closed set."""

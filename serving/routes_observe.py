@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from actors.begun import Begun
+from actors.linking import link
 from engine.errors import InvalidInput, Unavailable
 from engine.events import Event, Rejected, parse_event
 from serving.bodies import check_media, read_json, read_object
@@ -23,6 +24,9 @@ AT_ONCE: Final = 64
 """Chains of one batch that are asked at the same time."""
 MOST_AT_ONCE: Final = 512
 """Chains of one batch that are sent without waiting for any."""
+MERGE_REFUSED: Final = {
+    "code": "merge_refused", "message": "previousId: it is a user that is known, and two known users are not merged",
+}  # fmt: skip
 BREATH: Final = 256
 """Events parsed before the loop gets a turn."""
 UNAVAILABLE: Final[Outcome] = {"code": "unavailable", "message": "could not be made durable; send it again"}
@@ -34,6 +38,7 @@ class Observing:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._timeout_s = room.settings.deadlines.observe_ms / 1000
+        self._rules = room.settings.identity.rules()
 
     async def single(self, call: Call, type_: str) -> Reply:
         """One event, of the type that the route says."""
@@ -84,7 +89,7 @@ class Observing:
         sent: list[tuple[Chain, Begun]] = []
         for chain in work:
             begun = None
-            if len(chain) == 1 and chain[0].link is None and len(sent) < MOST_AT_ONCE:
+            if len(chain) == 1 and not chain[0].links and len(sent) < MOST_AT_ONCE:
                 step = chain[0]
                 payload = _observation(step, backfill)
                 payload["track"], payload["received_ms"] = step.track, call.received_ms
@@ -126,7 +131,7 @@ class Observing:
                     raise Rejected("too_large", f"batch[{i}]: expected at most {limit} bytes an event")
                 event = parse_event(
                     row, received_ms=call.received_ms, message_key=room.message_key, default_type=type_,
-                    spare_message=room.dice.getrandbits(64),
+                    spare_message=room.dice.getrandbits(64), rules=self._rules,
                 )  # fmt: skip
             except Rejected as error:
                 outcomes[i] = {"code": error.code, "message": error.message}
@@ -144,21 +149,36 @@ class Observing:
         """
         for step in chain:
             try:
-                if step.link is not None:
-                    linked = await self._ask(step.link, "link", {"to": step.track}, call)
-                    if _spread(linked, step, outcomes):
-                        continue
+                refused = await self._link(step, call) if step.links else None
+                if refused is not None and (step.alias or "status" in refused):
+                    _spread({"error": refused}, step, outcomes)
+                    continue
                 answer = await self._ask(step.track, "observe", _observation(step, backfill), call)
                 if _spread(answer, step, outcomes):
                     continue
                 for index, result in zip(step.indexes, answer["results"], strict=True):
                     outcomes[index] = result
+                if refused is not None:
+                    first = step.indexes[0]
+                    outcomes[first] = {**refused, "result": outcomes[first]}
             except Unavailable as failure:
                 return failure.code
             except Exception:
                 log.exception("observing failed")
                 return "internal"
         return ""
+
+    async def _link(self, step: Step, call: Call) -> dict[str, Any] | None:
+        """Make the links of a step; the error of one that failed, or else the first refusal, if there is any."""
+        refused: dict[str, Any] | None = None
+        for named, to in step.links:
+            if step.alias and (await self._ask("user:" + named.partition(":")[2], "known", {}, call)).get("known"):
+                return MERGE_REFUSED
+            reply = await link(lambda track, op, payload: self._ask(track, op, payload, call), named, to)
+            if "error" in reply:
+                return dict(reply["error"])
+            refused = refused or reply.get("refused")
+        return refused
 
     async def _ask(self, track: str, op: str, payload: dict[str, Any], call: Call) -> Answer:
         payload["track"], payload["received_ms"] = track, call.received_ms
@@ -170,6 +190,12 @@ class Observing:
     def _count(self, outcomes: list[Outcome], reasons: list[str]) -> Reply:
         meters, accepted, duplicates, lost = self._room.meters, 0, 0, 0
         rejected: list[dict[str, Any]] = []
+        refused: list[dict[str, Any]] = []
+        for i, outcome in enumerate(outcomes):
+            if isinstance(outcome, dict) and "result" in outcome:
+                refused.append({"index": i, "code": outcome["code"], "message": outcome["message"]})
+                meters.link_refused(outcome["code"])
+                outcomes[i] = outcome["result"]
         for i, outcome in enumerate(outcomes):
             if outcome == "accepted":
                 accepted += 1
@@ -182,7 +208,9 @@ class Observing:
                 rejected.append({"index": i, "code": outcome["code"], "message": outcome["message"]})
                 meters.rejected(outcome["code"])
         meters.events(accepted, duplicates, lost)
-        counts = {"accepted": accepted, "duplicates": duplicates, "rejected": rejected}
+        counts: dict[str, Any] = {"accepted": accepted, "duplicates": duplicates, "rejected": rejected}
+        if refused:
+            counts["refusedLinks"] = refused
         if lost:
             message = f"{lost} of {len(outcomes)} events could not be made durable; send the request again"
             why = next(filter(None, reasons), "internal")

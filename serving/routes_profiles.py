@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from engine.errors import InvalidInput, NotFound
-from engine.events import Rejected, read_identity
+from engine.events import Rejected, read_identity, track_of
 from engine.fields import CONTROL, identifier, refuse
+from engine.identities import IdentityRules
 from engine.ids import DecisionId, anon_track, root_of, user_track
 from serving.bodies import check_media, read_object
 from serving.consent import preferences_in
@@ -77,10 +78,16 @@ class Profiles:
         body = read_object(call.body, self._room.settings.body.depth)
         user = identifier("userId", body.get("userId"), "bad_user_id")
         anonymous = identifier("anonymousId", body.get("anonymousId"), "bad_anonymous_id")
-        if user is None or anonymous is None:
-            raise Rejected("missing_id", "userId, anonymousId: expected both")
-        payload = {"anon": anon_track(anonymous), "received_ms": call.received_ms}
-        answer = await self._ask(user_track(user), "unlink", payload)
+        others = IdentityRules(email=True, devices=True).others(body)
+        named = [*others, *([] if anonymous is None else [anon_track(anonymous)])]
+        if user is not None:
+            named.insert(0, user_track(user))
+        if len(named) != 2:
+            what = "userId and one of anonymousId, deviceId, email, hashedEmail: expected these two"
+            raise Rejected("missing_id", what)
+        root, other = named
+        payload = {"anon": other, "received_ms": call.received_ms}
+        answer = await self._ask(root, "unlink", payload)
         return problem_in(answer) or json_reply(answer)
 
     async def score(self, call: Call) -> Reply:
@@ -88,7 +95,9 @@ class Profiles:
         check_media(call.headers)
         room = self._room
         body = read_object(call.body, room.settings.body.depth)
-        user, anonymous = read_identity(body)
+        rules = room.settings.identity.rules()
+        others = () if rules is None else rules.others(body)
+        user, anonymous = read_identity(body, others)
         context = body.get("context")
         if context is not None and not isinstance(context, dict):
             raise refuse("context", context, "an object", "bad_context")
@@ -99,9 +108,7 @@ class Profiles:
             "consent": consent,
             "now_ms": call.received_ms,
         }
-        answer = await self._ask(
-            user_track(user) if user is not None else anon_track(anonymous or ""), "score", payload
-        )
+        answer = await self._ask(track_of(user, anonymous, others), "score", payload)
         return problem_in(answer) or json_reply(answer)
 
     async def _ask(self, track: str, op: str, payload: dict[str, Any]) -> Answer:

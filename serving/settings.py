@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from engine.errors import InvalidInput
+from engine.identities import IdentityRules
 from training.rollout_plan import RAMP, Plan, ramp
 
 PREFIX: Final = "KAIROS_"
@@ -95,6 +96,20 @@ class Geoip(_Tree):
     file: Path | None = None
     accuracy_km: float = Field(default=50, gt=0)
     """A place vaguer than this gives its country, city and time zone, and no degrees."""
+
+
+class Identity(_Tree):
+    """Which identities are read beside userId and anonymousId, and when they are not joined."""
+
+    email: bool = False
+    """An address is an identity by its hash, and is kept nowhere: traits called email give way to email_sha256."""
+    devices: bool = False
+    """deviceId, or context.device.id, is an identity."""
+    max_users_per_device: int = Field(default=3, ge=1, le=32)
+
+    def rules(self) -> IdentityRules | None:
+        """The rules by which events are read; None where there are only the two."""
+        return IdentityRules(self.email, self.devices) if self.email or self.devices else None
 
 
 class Tier1Asked(_Tree):
@@ -212,6 +227,7 @@ class Settings(_Tree):
     """Networks of your own proxies (10.0.0.0/8, 127.0.0.1), whose X-Forwarded-For and -Proto are believed."""
     geoip: Geoip = Geoip()
     tier1: Tier1Asked = Tier1Asked()
+    identity: Identity = Identity()
     default_limit: int = Field(default=10, ge=1, le=100)
     deadlines: Deadlines = Deadlines()
     retention: Retention = Retention()

@@ -246,6 +246,7 @@ class System:
         shard_settings = ShardSettings(
             expire_after_ms=int(settings.retention.profiles_days * DAY_MS),
             rates=tuple(sorted(settings.rates.items())),
+            max_users_per_device=settings.identity.max_users_per_device,
         )
         # Shards listen on loopback while there is one machine, else on their node's own address.
         listen = "" if address else "127.0.0.1"

@@ -41,6 +41,7 @@ class FakeAsks:
         self.hold: asyncio.Event | None = None
         self.asked, self.superseded = asyncio.Event(), asyncio.Event()
         self.unreachable: set[str] = set()
+        self.known: set[str] = set()
 
     async def ask(self, track_id: str, op: str, payload: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
         self.log.append((track_id, op, payload))
@@ -83,6 +84,9 @@ class FakeAsks:
 
     def _link(self, track: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         return {"linked": True}
+
+    def _known(self, track: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        return {"known": track in self.known}
 
     def _unlink(self, track: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         return {"unlinked": True}
