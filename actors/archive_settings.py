@@ -20,7 +20,7 @@ class ArchiveSettings:
     """Beyond this nothing more is acknowledged until the archive has taken something."""
     segment_bytes: int = 8 * MIB
     """What is moved at once, before compression."""
-    merged_bytes: int = 8 * MIB
+    merged_bytes: int = 4 * MIB
     """How large a segment may become by merging, compressed."""
     tail_age_ms: int = DAY_MS
     """Older entries are moved whatever the tail's size, those of a quarter of this at a time."""

@@ -80,7 +80,7 @@ class Archiver:
     ) -> None:
         self._journal, self.settings, self._clock = journal, settings, clock
         self.segments = Segments(archive)
-        self._upkeep = SegmentUpkeep(self.segments)
+        self.upkeep = SegmentUpkeep(self.segments)
         self.scrubbing = Scrubbing(scrub, settings.scrub_every_ms, clock)
         self._seen: dict[int, _Seen] = {}
         self._locks: dict[int, asyncio.Lock] = {}
@@ -107,7 +107,7 @@ class Archiver:
             engine.errors.Fenced: another shard owns the partition by now. Unavailable: it is to be tried again.
         """
         await self._fence(tail)
-        return await self._upkeep.redact(tail.index, tail.epoch, tracks, unwanted)
+        return await self.upkeep.redact(tail.index, tail.epoch, tracks, unwanted)
 
     async def run(self, tails: Callable[[], Iterable[Tail]]) -> None:
         """Take turns until cancelled; what fails is tried again."""
@@ -166,7 +166,7 @@ class Archiver:
         index, settings = tail.index, self.settings
         _, seen.n_bytes = await self._journal.size(index)
         if seen.epoch != tail.epoch:
-            await self._upkeep.tidy(index)
+            await self.upkeep.tidy(index)
             await self.scrubbing.claimed(index)
             seen.epoch = tail.epoch
             await self._trim(tail, await self.segments.last(index))
@@ -194,10 +194,10 @@ class Archiver:
         """What is beyond its retention goes, then small segments are merged, a few at a step."""
         index, settings = tail.index, self.settings
         await self._fence(tail)
-        self.counts["expired_segments"] += await self._upkeep.expire(
+        self.counts["expired_segments"] += await self.upkeep.expire(
             index, tail.epoch, settings.before_ms(now_ms), now_ms
         )
-        merged = await self._upkeep.merge(index, tail.epoch, settings.merged_bytes, settings.merged_ms)
+        merged = await self.upkeep.merge(index, tail.epoch, settings.merged_bytes, settings.merged_ms)
         self.counts["merged_segments"] += merged
         if not merged:
             seen.next_look_ms = now_ms + settings.look_ms

@@ -19,7 +19,7 @@ CHUNK: Final = 500
 class History:
     """Verbs: get, read, entries, records_of, placed_records_of. Without segments it is the journal alone.
 
-    `foreign` is for readers that do not own the partitions: they look at the archive anew with every chunk.
+    `foreign` is for readers that do not own the partitions: they look at the archive anew where what they know ends.
     """
 
     def __init__(self, journal: Journal, segments: Segments | None, *, foreign: bool = False) -> None:
@@ -50,7 +50,9 @@ class History:
         if self._segments is None:
             return await self._journal.read(partition, after, limit)
         while True:
-            archived = await self._segments.last(partition, fresh=self._foreign)
+            archived = await self._segments.last(partition)
+            if archived is None or after is None or after >= archived:
+                archived = await self._segments.last(partition, fresh=self._foreign)
             if archived is not None and (after is None or after < archived):
                 rows = await self._segments.read(partition, after, limit)
                 if rows:

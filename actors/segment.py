@@ -44,7 +44,12 @@ class Block:
     last: Position
     start: int
     length: int
-    marks: frozenset[int]
+    packed_marks: str
+
+    @property
+    def marks(self) -> frozenset[int]:
+        """Of each track that it names; unpacked when it is asked for, which who reads by position never does."""
+        return _unpack_marks(self.packed_marks)
 
 
 def mark(track_id: str) -> int:
@@ -91,12 +96,12 @@ class SegmentForm:
     def add(self, first: Position, last: Position, packed: bytes, marks: Collection[int]) -> None:
         """The next block, with the marks of every track that it names."""
         self._parts.append(packed)
-        self._blocks.append(Block(first, last, self._at, len(packed), frozenset(marks)))
+        self._blocks.append(Block(first, last, self._at, len(packed), _pack_marks(marks)))
         self._at += len(packed)
 
     def finish(self) -> bytes:
         """The whole segment."""
-        rows = [[*b.first, *b.last, b.start, b.length, _pack_marks(b.marks)] for b in self._blocks]
+        rows = [[*b.first, *b.last, b.start, b.length, b.packed_marks] for b in self._blocks]
         index = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(orjson.dumps(rows))
         return b"".join([*self._parts, index, _LENGTH.pack(len(index)), MAGIC])
 
@@ -119,7 +124,7 @@ def read_index(packed: bytes) -> list[Block]:
         DamagedSegment: a bit has changed.
     """
     return [
-        Block((e, s), (last_e, last_s), start, length, _unpack_marks(marks))
+        Block((e, s), (last_e, last_s), start, length, marks)
         for e, s, last_e, last_s, start, length, marks in orjson.loads(_unzipped(packed))
     ]
 
@@ -131,7 +136,7 @@ def _unzipped(packed: bytes) -> bytes:
         raise DamagedSegment("damaged_segment", f"a block cannot be read: {error}") from error
 
 
-def _pack_marks(marks: frozenset[int]) -> str:
+def _pack_marks(marks: Collection[int]) -> str:
     return b64encode(b"".join([_LENGTH.pack(m) for m in sorted(marks)])).decode()
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench import (
+    archived,
     batch,
     decide,
     endurance,
@@ -53,6 +54,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "profiles": profiles.rows,
     "shards": scale.rows,
     "plan": lambda: _flow(unit_costs.rows),
+    "archive": lambda: _flow(archived.rows),
     "endurance": endurance.rows,
 }
 LONG = ("endurance",)
