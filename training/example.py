@@ -54,6 +54,8 @@ class Example:
     holdout: bool = False
     """The visitor is in the campaign's holdout."""
     withdrawn: bool = False
+    segment: str = ""
+    """The highest ranked segment of the campaign that the visitor was in; empty for none."""
 
     def content(self) -> tuple[Any, ...]:
         """Everything but the row, for comparing."""

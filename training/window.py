@@ -22,9 +22,9 @@ _NUMBERS: Final = (
     ("revision", np.int32), ("t_ms", np.int64), ("propensity", np.float64), ("label", np.int8), ("value", np.float64),
     ("engaged", np.bool_), ("matured", np.bool_), ("degraded", np.bool_), ("holdout", np.bool_), ("took_us", np.int32),
     ("track", np.int32), ("campaign", np.int32), ("offer", np.int32), ("model", np.int32), ("arm", np.int32),
-    ("book", np.int32),
+    ("book", np.int32), ("segment", np.int32),
 )  # fmt: skip
-_TEXTS: Final = ("track", "campaign", "offer", "model", "arm", "book")
+_TEXTS: Final = ("track", "campaign", "offer", "model", "arm", "book", "segment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Matured:
     engaged: NDArray[np.bool_]
     campaign: list[str]
     offer: list[str | None]
+    segment: list[str]
     model: list[str]
 
 
@@ -193,6 +194,7 @@ class Window:
             engaged=c["engaged"][order],
             campaign=texts[c["campaign"][order]].tolist(),
             offer=texts[c["offer"][order]].tolist(),
+            segment=texts[c["segment"][order]].tolist(),
             model=texts[c["model"][order]].tolist(),
         )
 
