@@ -1,7 +1,8 @@
 """One training as a process of its own: the entry point of `ray job submit -- python -m actors.retrain`.
 
 It reads what the running trainer has saved and the journal after it, learns in this process on whichever machine Ray
-put it, and hands the candidate to the same gates and the same rollout. One training at a time holds for it as well.
+put it, with the settings that the trainer told, and hands the candidate to the same gates and the same rollout. One
+training at a time holds for it as well.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from actors.hosting import epoch_ms
 from actors.priority import stand_back
-from actors.runs import OVER, QUEUED, Run
+from actors.runs import OVER, QUEUED, Run, Runs
 from actors.trainer_host import assemble
 from actors.trainer_settings import TrainerOptions, TrainerSettings
 from actors.valkey import valkey_stores
@@ -41,14 +42,17 @@ def main(words: list[str] | None = None) -> int:
 
 async def retrain(store: str, given: argparse.Namespace) -> Run:
     """Ask for a run and do it here; one that another trainer takes first is followed instead."""
-    settings = TrainerSettings(window_rows=given.window_rows, seed=given.seed)
     stores = valkey_stores(store)
+    told = await Runs(stores.documents, epoch_ms).told() or {}
+    settings = TrainerSettings.alike(told.get("settings", {}))
+    options = TrainerOptions(store, given.archive or told.get("archive"), settings)
     owner = f"job {os.uname().nodename} {os.getpid()}"
-    training = await assemble(
-        stores, TrainerOptions(store, given.archive, settings), epoch_ms, owner=owner, saves=False
-    )
+    training = await assemble(stores, options, epoch_ms, owner=owner, saves=False)
     try:
-        await training.learning.advance()
+        n_entries = -1
+        while n_entries < training.learning.n_entries:
+            n_entries = training.learning.n_entries
+            await training.learning.advance()
         run_id, _ = await training.runs.ask("job", given.recipe, given.target)
         give_up_s = asyncio.get_running_loop().time() + WAIT_S
         while True:
@@ -83,11 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     environ = os.environ
     parser.add_argument("--redis-url", default=environ.get("REDIS_URL"), help="the store (REDIS_URL)")
     parser.add_argument("--data-dir", help="or the data directory of a Kairos on this machine, with its embedded store")
-    parser.add_argument("--archive", default=environ.get("KAIROS_ARCHIVE__PLACE"), help="(KAIROS_ARCHIVE__PLACE)")
+    parser.add_argument(
+        "--archive", default=environ.get("KAIROS_ARCHIVE__PLACE"), help="where its archive is, if not where it says"
+    )
     parser.add_argument("--recipe", choices=("retrain", "refit"), default="retrain")
     parser.add_argument("--target", choices=("conversion", "churn"), default="conversion")
-    parser.add_argument("--window-rows", type=int, default=200_000)
-    parser.add_argument("--seed", type=int, default=0)
     return parser
 
 

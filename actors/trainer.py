@@ -60,8 +60,9 @@ class Trainer:
         clock: Callable[[], int],
         settings: TrainerSettings | None = None,
         owner: str = "trainer",
+        archive: str | None = None,
     ) -> None:
-        self._source, self._session, self._runs = source, session, runs
+        self._source, self._session, self._runs, self._archive = source, session, runs, archive
         self._clock, self._settings, self._owner = clock, settings or TrainerSettings(), owner
         self._watch = ChampionWatch()
         # Rows that have matured since the last look, and since features were last compared.
@@ -288,5 +289,6 @@ class Trainer:
             "beat_ms": self._clock(), "run": self._run, "rows": self._n_rows, "new_rows": self._n_new,
             "champion": self._champion, "drift": self._watch.alarmed, "alarms": self._alarms, "runs": self._counts,
             "last_look_ms": self._last_look_ms, "last_retrain_ms": self._last_retrain_ms,
+            "settings": self._settings.shared(), "archive": self._archive,
         }  # fmt: skip
         await self._runs.tell(state)

@@ -87,7 +87,8 @@ async def assemble(
 
     runs = Runs(stores.documents, clock)
     session = Session(stores.versions, clock, hand_over, publisher.publish_churn, records_of(history))
-    return Training(Trainer(learning, session, runs, clock, options.settings, owner), learning, runs, router)
+    trainer = Trainer(learning, session, runs, clock, options.settings, owner, options.archive)
+    return Training(trainer, learning, runs, router)
 
 
 def _kept(stores: Stores, archive: Archive | None) -> Saves:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.schema import N_FEATURES
 from training.due import Cadence
@@ -36,6 +36,18 @@ class TrainerSettings:
     """A run that has died so often is not begun again."""
     most_retaken: int = 4_000
     """Logged decisions that are taken again to value a candidate's choices."""
+
+    def shared(self) -> dict[str, Any]:
+        """What a training elsewhere must do alike, as JSON; `alike` reads it."""
+        return {
+            "window_rows": self.window_rows, "memory_bytes": self.memory_bytes, "fewest_rows": self.fewest_rows,
+            "seed": self.seed, "params": dict(self.params), "grace_ms": self.grace_ms,
+        }  # fmt: skip
+
+    @classmethod
+    def alike(cls, shared: Mapping[str, Any]) -> TrainerSettings:
+        """Settings as another trainer told them; what it did not tell has its default."""
+        return cls(**{name: shared[name] for name in cls().shared() if name in shared})
 
     @property
     def most_rows(self) -> int:
