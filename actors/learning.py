@@ -178,8 +178,9 @@ class Learning:
                 for start in range(0, self._n_partitions, AT_ONCE):
                     some = range(start, min(start + AT_ONCE, self._n_partitions))
                     now_ms = self._clock()
-                    for partition, rows in zip(some, await asyncio.gather(*map(self._next, some)), strict=True):
-                        await self._read_on(partition, rows, now_ms, told)
+                    found = await asyncio.gather(*map(self._next, some))
+                    for partition, (rows, end) in zip(some, found, strict=True):
+                        await self._read_on(partition, rows, end, now_ms, told)
             finally:
                 if told:
                     for subscriber in self._subscribers:
@@ -196,13 +197,17 @@ class Learning:
 
     # -- reading ---------------------------------------------------------------------------------------
 
-    async def _next(self, partition: int) -> list[Row]:
-        # The end of the journal is asked first: it is cheap, and most of the time there is nothing new.
-        if await self._journal.last(partition) in (None, self.offsets[partition]):
-            return []
-        return await self._history.read(partition, self.offsets[partition], CHUNK)
+    async def _next(self, partition: int) -> tuple[list[Row], Position | None]:
+        """What comes next, and where the journal ended before it was looked at."""
+        # The end is asked first: it is cheap, and most of the time there is nothing new.
+        end = await self._journal.last(partition)
+        if end is None or end == self.offsets[partition]:
+            return [], end
+        return await self._history.read(partition, self.offsets[partition], CHUNK), end
 
-    async def _read_on(self, partition: int, rows: list[Row], now_ms: int, told: list[Example]) -> None:
+    async def _read_on(
+        self, partition: int, rows: list[Row], end: Position | None, now_ms: int, told: list[Example]
+    ) -> None:
         for _ in range(self.settings.rounds):
             for position, payload in rows:
                 records = orjson.loads(payload)[1:]
@@ -211,13 +216,13 @@ class Learning:
                 self._keep(self.attribution.observe(partition, position, records), told)
                 self.offsets[partition] = position
                 self.n_entries += 1
-            if len(rows) < CHUNK:
+            at = self.offsets[partition]
+            if not rows or end is None or (at is not None and at >= end):
                 # Its end was reached: nothing received before the look is still to come, but for what is on its way.
                 self._keep(self.attribution.advance(partition, now_ms - self.settings.slack_ms), told)
                 return
             await asyncio.sleep(0)
-            now_ms = self._clock()
-            rows = await self._history.read(partition, self.offsets[partition], CHUNK)
+            rows = await self._history.read(partition, at, CHUNK)
 
     def _keep(self, examples: list[Example], told: list[Example]) -> None:
         if examples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from actors.segments import Segments
 from engine.errors import Unavailable
 from engine.ids import message_hash
 from engine.signals import Signal
+from tests.actors.test_archived import SMALL, archived
 from tests.actors.test_rebuild import ANONS, USERS, erased
 from tests.actors.town import Town, scroll
 from training.example import Example
@@ -242,6 +244,27 @@ async def test_a_book_that_is_gone_teaches_nothing_and_stops_nothing() -> None:
     reader = await learning(town)
     assert [e.key for e in await reader.advance()] == [kept]
     assert reader.attribution.counts["left_out"] == 1
+    await town.stop()
+
+
+async def test_what_has_left_the_store_is_read_from_the_archive() -> None:
+    town = Town(n_shards=1, n_partitions=2)
+    town.archive, town.archiving = MemoryArchive(), SMALL
+    town.settings = replace(town.settings, snapshot_every_ms=0)
+    await town.start()
+    follower = await learning(town)
+    first = await decided(town, "anon:a")
+    await follower.advance()
+    await archived(town, first)
+    second = await decided(town, "anon:a")
+    await archived(town, second)
+    await town.observe("anon:a", order(town, "o1"))
+    town.clock.now_ms += HOUR
+    await follower.advance()
+    late = await learning(town)
+    await late.advance()
+    assert matured(follower) == matured(late)
+    assert [matured(late)[key].label for key in (first, second)] == [1, 1]
     await town.stop()
 
 
