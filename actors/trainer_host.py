@@ -13,6 +13,8 @@ from typing import Any, Final
 import orjson
 
 from actors.archive import Archive, open_archive
+from actors.beliefs import BeliefUpdates
+from actors.catalogues import OfferPublisher
 from actors.history import History
 from actors.hosting import LoopThread, epoch_ms
 from actors.learning import Learning, LearningSettings
@@ -31,6 +33,7 @@ from actors.valkey import valkey_stores
 from engine.errors import KairosError
 from engine.ids import DecisionId
 from engine.record import Record
+from training.registry import Registry
 
 log = logging.getLogger("kairos.trainer")
 
@@ -47,6 +50,7 @@ class Training:
     learning: Learning
     runs: Runs
     router: Router
+    beliefs: BeliefUpdates
 
     async def close(self) -> None:
         """End what is under way and keep what was read."""
@@ -88,7 +92,11 @@ async def assemble(
     runs = Runs(stores.documents, clock)
     session = Session(stores.versions, clock, hand_over, publisher.publish_churn, records_of(history))
     trainer = Trainer(learning, session, runs, clock, options.settings, owner, options.archive)
-    return Training(trainer, learning, runs, router)
+    offers = OfferPublisher(stores.versions, publisher, clock)
+    load = Registry(stores.versions).load
+    # Learning that is resumed has another window than the one it was made with.
+    beliefs = BeliefUpdates(lambda: learning.window.matured(), stores.versions, load, offers)  # noqa: PLW0108
+    return Training(trainer, learning, runs, router, beliefs)
 
 
 def _kept(stores: Stores, archive: Archive | None) -> Saves:
@@ -144,6 +152,7 @@ class TrainerHost:
         self._stores: Stores | None = None
         self._training: Training | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._beliefs: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin; a store that is not there yet is waited for."""
@@ -161,6 +170,7 @@ class TrainerHost:
                 log.warning("the trainer cannot start yet: %s", failure.message)
                 await asyncio.sleep(TRY_AGAIN_S)
         self._training.trainer.start()
+        self._beliefs = asyncio.create_task(self._training.beliefs.run())
 
     def describe(self) -> dict[str, Any]:
         """Its process, and how far it stands back."""
@@ -176,6 +186,10 @@ class TrainerHost:
             self._opening.cancel()
             with suppress(asyncio.CancelledError):
                 await self._opening
+        if self._beliefs is not None:
+            self._beliefs.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._beliefs
         if self._training is not None:
             await self._training.close()
         if self._stores is not None:
