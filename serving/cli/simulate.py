@@ -1,4 +1,4 @@
-"""`kairos simulate`: walk one persona through a book, without a server."""
+"""`kairos simulate`: one persona step by step, or weeks of a simulated shop; both without a server."""
 
 from __future__ import annotations
 
@@ -11,22 +11,36 @@ import typer
 
 from engine.decision import Decision
 from engine.durations import duration_text
+from engine.errors import InvalidInput
 from engine.walk import Moment
 from serving.books import SAMPLES, load_book_file
 from serving.personas import Persona, Step, persona_names, read_persona, walk
+from serving.recovery import tell_weeks
 
 
 def simulate(
     *,
-    persona: Annotated[str, typer.Option(help=f"A persona's file, or one of: {', '.join(persona_names())}.")],
+    persona: Annotated[
+        str | None, typer.Option(help=f"A persona's file, or one of: {', '.join(persona_names())}.")
+    ] = None,
+    weeks: Annotated[int | None, typer.Option(min=1, max=52, help="Simulated weeks of cart recovery.")] = None,
+    visitors: Annotated[int, typer.Option(min=100, help="New shoppers over those weeks.")] = 40_000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that live the weeks side by side.")] = 2,
     book: Annotated[Path, typer.Option(help="The campaign book.")] = SAMPLES / "cart_recovery.yaml",
     seed: Annotated[int, typer.Option(min=0, help="Of the dice, where the policy draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a step.")] = False,
 ) -> None:
     """Walk one persona through a book: what each step does to score, segments and offers.
 
-    The prior answers in the place of a trained model.
+    With --weeks: a shop of simulated shoppers instead, whose hidden truth is known. The engine, which learns as it
+    goes, beside no offers, fixed rules, and an oracle that knows the truth. The prior answers a persona.
     """
+    if (persona is None) == (weeks is None):
+        raise InvalidInput("no_simulation", "say what to simulate: either --persona NAME, or --weeks N")
+    if weeks is not None:
+        tell_weeks(weeks, visitors, book, seed, workers, as_json=as_json)
+        return
+    assert persona is not None
     who, pages = read_persona(persona), load_book_file(book)
     if not as_json:
         typer.echo(f"{who.name}: {who.about}" if who.about else who.name)

@@ -22,8 +22,11 @@ WANTED_SHARE: Final = 0.85
 Floats = NDArray[np.float64]
 
 
-def report(plan: Plan, lived: Mapping[str, Lived]) -> dict[str, Any]:
-    """All figures of a run as plain values. Shares are 0–1; a *gain* is a difference of recovery rates."""
+def report(plan: Plan, lived: Mapping[str, Lived], costs: Mapping[str, float]) -> dict[str, Any]:
+    """All figures of a run as plain values. Shares are 0–1; a *gain* is a difference of recovery rates.
+
+    `costs` is what each offer costs the shop when an order is made with it.
+    """
     held = lived["engine"].held_out
     treated = {name: without(lived[name], held) for name in ARMS}
     rates = {name: _Rate(treated[name]) for name in ARMS}
@@ -35,16 +38,18 @@ def report(plan: Plan, lived: Mapping[str, Lived]) -> dict[str, Any]:
         "weeks": plan.weeks, "visitors": plan.n_visitors, "seed": plan.seed,
         "recovery_rate": "share of the sessions with a cart at risk that end in a purchase; at risk: past 60 % of a "
                          "page, more than 30 s on it, something in the cart and not bought, when the shop asks",
-        "arms": {name: {"recovery_rate": rates[name].rate, "funnel": counts(list(treated[name].sessions.values()))}
-                 for name in ARMS},
+        "arms": {name: _arm(treated[name], rates[name], none, costs) for name in ARMS},
         "engine_minus_holdout": _told(_paired(engine, none)),
         "engine_minus_rules": _told(_paired(engine, rates["rules"])),
+        "engine_minus_always": _told(_paired(engine, rates["always"])),
         "as_a_shop_measures_it": _told(_held_out(lived["engine"], held)),
         "share_of_oracle": _share(engine, none, oracle),
         "share_of_oracle_last_weeks": _share(*(_Rate(treated[n], last) for n in ("engine", "holdout", "oracle"))),
         "share_of_oracle_rules": _share(rates["rules"], none, oracle),
+        "share_of_oracle_always": _share(rates["always"], none, oracle),
         "by_week": [_week(treated, week) for week in range(plan.weeks)],
         "increase": {"simulated": lift, "seed_reports_of_a_real_shop": SEED_CLAIM},
+        "discounts": {name: _discounts(treated[name], costs) for name in ("engine", "rules", "always")},
         "offers": _offers(treated["engine"]),
         "models_trained": lived["engine"].n_models,
     }  # fmt: skip
@@ -127,6 +132,29 @@ def _week(treated: Mapping[str, Lived], week: int) -> dict[str, Any]:
     gained = rates["engine"].rate - rates["holdout"].rate
     return {"week": week + 1, **{name: rates[name].rate for name in ARMS},
             "share_of_oracle": gained / possible if possible else 0.0}  # fmt: skip
+
+
+def _arm(lived: Lived, rate: _Rate, none: _Rate, costs: Mapping[str, float]) -> dict[str, Any]:
+    """One arm: its rate and funnel, what its offers cost, and that by each cart recovered beyond no offers."""
+    spent = sum(
+        costs.get(one.offers[-1], 0.0) for one in lived.sessions.values() if one.at_risk and one.purchase and one.offers
+    )
+    gained = (rate.rate - none.rate) * sum(rate.at_risk.values())
+    return {
+        "recovery_rate": rate.rate, "funnel": counts(list(lived.sessions.values())), "spent": spent,
+        "spent_per_gain": spent / gained if spent and gained > 0 else None,
+    }  # fmt: skip
+
+
+def _discounts(lived: Lived, costs: Mapping[str, float]) -> dict[str, Any]:
+    """To whom what costs something was shown, by hidden type of shopper."""
+    found: dict[str, int] = defaultdict(int)
+    for offer, by in shown_by_temper(lived).items():
+        if costs.get(offer):
+            for name, n in by.items():
+                found[name] += n
+    total = sum(found.values())
+    return {"times": total, "by_type": {name: n / total for name, n in sorted(found.items())}}
 
 
 def _offers(engine: Lived) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from engine.track import Track
 from engine.world import World
 
 KEY: Final = b"simulation"
-FLUSH_MS: Final = 5_000
+FLUSH_MS: Final = 10_000
 """A browser sends what has gathered at least this often, and before it asks."""
 
 ReadContext = Callable[[Mapping[str, Any], int], dict[str, Any]]

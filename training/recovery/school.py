@@ -1,4 +1,4 @@
-"""What the simulated engine learns from: its own journal, folded into examples, and a model fitted every day."""
+"""What the simulated engine learns from: its own journal, folded into examples, and the models fitted on them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from training.learner import rows_table
 from training.recovery.kiosk import Kiosk
 from training.window import Window
 
-PARAMETERS: Final[Parameters] = {"n_rounds": 400, "num_leaves": 7, "max_cat_to_onehot": 8}
-"""Smaller trees, more of them, and offers told apart one by one: what an offer changes is a small difference."""
+PARAMETERS: Final[Parameters] = {"n_rounds": 300, "num_leaves": 7, "lambda_l2": 0.0, "max_cat_to_onehot": 8}
+"""Small trees, many of them, and offers told apart one by one: what an offer changes is a small difference."""
 FEWEST: Final = 300
 """Decisions with a choice before the first fit."""
 
@@ -48,7 +48,9 @@ class School:
         self._window.upsert(self._attribution.observe(0, (at.epoch, at.seq), [record]))
 
     def end_day(self, kiosk: Kiosk, day: int, now_ms: int) -> None:
-        """Put a new model and new posteriors in force, if enough has matured."""
+        """Put a new model and new posteriors in force, if enough has matured: daily in the first week, then weekly."""
+        if day >= 7 and day % 7 != 6:
+            return
         kiosk.pass_time(now_ms)
         self._window.upsert(self._attribution.advance(0, now_ms))
         found = self._window.matured()

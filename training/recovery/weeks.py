@@ -24,8 +24,11 @@ from training.recovery.school import School
 WEEK_MS: Final = 7 * DAY_MS
 START_MS: Final = 1_789_948_800_000
 """A Monday, 00:00 UTC."""
-ARMS: Final = ("holdout", "rules", "engine", "oracle")
-RULE_PRIORITIES: Final = {"free_shipping": 3, "android_discount": 2}
+ARMS: Final = ("engine", "rules", "always", "holdout", "oracle")
+"""`rules`: the seed's two, free shipping for iOS near checkout and a discount for Android with a cart history.
+`always`: the same, and the reminder for every other cart at risk: something for everybody."""
+RULES: Final = {"free_shipping": 3, "android_discount": 2}
+"""The offers of the seed's rules, with the priority they have as rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,9 @@ def _arm(
         return NoOffers(), None
     if name == "oracle":
         return Oracle(truth, tuple(data["campaigns"][plan.campaign]["offers"])), None
-    if name == "rules":
+    if name in ("rules", "always"):
         # A world without a model answers by the book's conditions and priorities alone.
-        world = World(rule_book(data, plan.campaign), None)
+        world = World(rule_book(data, plan.campaign, everybody=name == "always"), None)
         return Engine(Kiosk(world, read_context, None, plan.seed)), None
     book = compile_book(load_book(data), "b1")
     school = School(book, plan.seed)
@@ -109,15 +112,14 @@ def _arm(
     return Engine(kiosk, school), school
 
 
-def rule_book(data: dict[str, Any], campaign: str) -> CompiledBook:
+def rule_book(data: dict[str, Any], campaign: str, *, everybody: bool) -> CompiledBook:
     """The same segments and offers as fixed rules: the first that fits by priority, no holdout, no experiment."""
-    changes: dict[str, Any] = {"policy": {"kind": "greedy"}}
     known = data["campaigns"][campaign]
-    for offer, priority in RULE_PRIORITIES.items():
-        if offer in known["offers"]:
-            changes[f"offers.{offer}.priority"] = priority
-    fixed = override({k: v for k, v in known.items() if k not in ("experiments", "holdout")}, changes)
-    return compile_book(load_book({**data, "campaigns": {campaign: fixed}}), "b1")
+    kept = {key: value for key, value in known.items() if key not in ("experiments", "holdout")}
+    kept["offers"] = {name: offer for name, offer in known["offers"].items() if everybody or name in RULES}
+    changes: dict[str, Any] = {"policy": {"kind": "greedy"}}
+    changes |= {f"offers.{name}.priority": RULES[name] for name in kept["offers"] if name in RULES}
+    return compile_book(load_book({**data, "campaigns": {campaign: override(kept, changes)}}), "b1")
 
 
 def shown_by_temper(lived: Lived) -> dict[str, Counter[str]]:
