@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -16,10 +18,11 @@ from engine.dry_run import DryRun, Summary, merged
 from engine.errors import InvalidInput, KairosError, Unavailable
 from engine.ids import DecisionId
 from engine.record import DECISION, Record
-from engine.world import World
 
 if TYPE_CHECKING:
     from actors.shard import SessionShard
+
+log = logging.getLogger("kairos.shard")
 
 MAX_DECISIONS: Final = 5_000
 CHUNK: Final = 8
@@ -63,10 +66,16 @@ class DryRuns:
             book = await asyncio.to_thread(_compiled, data)
         except BookInvalid as invalid:
             return error("invalid_book", invalid.message, 400)
-        run = DryRun(current, World(book, current.model, current.arm, current.churn))
+        # All but the book is as it is in force: what outcomes have taught, the products, the models.
+        run = DryRun(current, replace(current, book=book))
         found, n_entries = await self._newest(limit)
         for n, (_, decision_id, record) in enumerate(found, 1):
-            run.add(str(decision_id), record)
+            try:
+                run.add(str(decision_id), record)
+            except Exception:
+                # A record of another engine; it must not cost the answer about all the others.
+                log.warning("decision %s cannot be taken again", decision_id, exc_info=True)
+                run.skip()
             if n % SLICE == 0:
                 await asyncio.sleep(PAUSE_S)
         book_now, model = current.book.version, current.model_version

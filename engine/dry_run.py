@@ -89,7 +89,7 @@ class DryRun:
         """Take one recorded decision again, by both books where it must be."""
         past = Past.read(decision_id, record, self._current)
         if past is None:
-            self._counts["unreadable"] += 1
+            self.skip()
             return
         before = past.decision
         after = decide(
@@ -116,6 +116,10 @@ class DryRun:
             self._reasons.setdefault(offer, Counter())[f"{was} → {now}"] += 1
         if len(self._examples) < self._max_examples:
             self._examples.append(self._example(past, after, kinds))
+
+    def skip(self) -> None:
+        """Count a decision that cannot be taken again."""
+        self._counts["unreadable"] += 1
 
     def summary(self) -> Summary:
         """Counts, what changes for each segment and offer, the ids of the decisions that change, examples."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -13,8 +14,12 @@ from actors import dry_running
 from actors.dry_running import dry_run_everywhere
 from actors.publishing import Publisher
 from engine.book import load_book
+from engine.dry_run import DryRun
 from engine.errors import InvalidInput, Unavailable
+from engine.ids import DecisionId
+from engine.posteriors import Posteriors
 from engine.record import DECISION
+from engine.world import World
 from tests.actors.town import BOOK, Town, scroll
 from tests.engine.builders import T0
 
@@ -215,3 +220,33 @@ async def test_decisions_behind_many_signals_are_found_but_not_at_any_price(town
     given_up = await dry(town, book(above=0.65), limit=1)
     assert (given_up["decisions"], given_up["missing"]) == (0, [])
     assert given_up["entries"] < 50
+
+
+async def test_a_record_that_cannot_be_read_is_counted_and_costs_no_other(town: Town) -> None:
+    ids = await decided(town, SHARES)
+    at = DecisionId.parse(ids[3])
+    payload = await town.stores.journal.get(at.partition, (at.epoch, at.seq))
+    assert payload is not None
+    entry = orjson.loads(payload)
+    entry[1 + at.index][7] = ["inputs", "of", "another", "engine"]
+    await town.stores.journal.redact(at.partition, (at.epoch, at.seq), orjson.dumps(entry))
+    summary = await dry(town, book(above=0.6, leave_below=0.5))
+    assert (summary["unreadable"], summary["decisions"]) == (1, len(SHARES) - 1)
+
+
+async def test_what_outcomes_have_taught_counts_for_both_books(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = Posteriors("p1", {})
+    worlds: list[World] = []
+    for shard in town.shards.values():
+        assert shard.worlds.current is not None
+        shard.worlds.current = replace(shard.worlds.current, posteriors=taught)
+
+    class Noting(DryRun):
+        def __init__(self, current: World, proposed: World) -> None:
+            worlds.extend((current, proposed))
+            super().__init__(current, proposed)
+
+    monkeypatch.setattr(dry_running, "DryRun", Noting)
+    await dry(town, BOOK)
+    assert len(worlds) == 4
+    assert all(world.posteriors is taught for world in worlds)
