@@ -1,40 +1,104 @@
-"""The store's memory under full load over time, snapshots and trimming at work (`FULL=1` or `ONLY=endurance`)."""
+"""Memory and disk under full load over time, snapshots, trimming and archive at work (`FULL=1` or `ONLY=endurance`)."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
 
 from actors.valkey_client import connect
 from tests.bench import shop
 from tests.bench.competitors import Kairos
 from tests.bench.load import drive
-from tests.bench.rows import Row, measured, ratio
+from tests.bench.rows import Row, at_most, measured, ratio
 
-N_VISITORS = 20_000
-N_SAMPLES = 10
+N_VISITORS: Final = 20_000
+N_SAMPLES: Final = 10
+N_PARTITIONS: Final = 64
+STEADY_SHARE: Final = 0.25
+"""By this share of the time the tails are to be at their bound, so that what grows afterwards is a leak."""
+BYTES_A_SECOND: Final = 3e6
+"""About what full load writes; a run of other length than half an hour gets tails that it fills as early."""
+FULL_TAIL: Final = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is held at one moment, in bytes."""
+
+    at_min: float
+    rps: float
+    p99_ms: float
+    store: float
+    log: float
+    archive: float
+    shards: float
+    ingress: float
 
 
 def rows() -> list[Row]:
-    """Decisions at c=64 for `BENCH_MINUTES`; the memory at ten moments, and the last half's growth."""
+    """Decisions at c=64 for `BENCH_MINUTES` (30); what is held at ten moments, and how the last half grew."""
     minutes = float(os.environ.get("BENCH_MINUTES", "30"))
+    tail = min(FULL_TAIL, round(minutes * 60 * STEADY_SHARE * BYTES_A_SECOND / N_PARTITIONS))
     bodies = shop.decide_bodies(shop.visitors(N_VISITORS))
-    found: list[Row] = []
-    held: list[float] = []
-    with Kairos(shop.model()) as kairos:
+    samples: list[Sample] = []
+    n_failed = 0
+    with Kairos(
+        shop.model(),
+        KAIROS_ARCHIVE__TAIL_BYTES=str(tail),
+        KAIROS_ARCHIVE__SEGMENT_BYTES=str(tail),
+        KAIROS_ARCHIVE__HARD_BYTES=str(8 * tail),
+    ) as kairos:
         began = time.monotonic()
         for _ in range(N_SAMPLES):
             load = drive(kairos.url, bodies, 64, minutes * 60 / N_SAMPLES)
-            at_min = (time.monotonic() - began) / 60
-            used, on_disk = asyncio.run(_store_bytes(kairos.store))
-            held.append(used)
-            found += [
-                measured(f"after {at_min:.1f} min: rate", load.rps, "1/s"),
-                measured(f"after {at_min:.1f} min: store memory", used / 2**20, "MiB"),
-                measured(f"after {at_min:.1f} min: store log on disk", on_disk / 2**20, "MiB"),
-            ]
-    return [*found, measured("store memory at the end / half-way", ratio(held[-1], held[len(held) // 2 - 1]), "x")]
+            n_failed += load.n_failed
+            samples.append(_sample(kairos, (time.monotonic() - began) / 60, load.rps, load.p99_ms))
+    found = [measured("bound of a partition's tail", tail / 2**20, "MiB"), *(r for s in samples for r in _table(s))]
+    half, last = samples[len(samples) // 2 - 1], samples[-1]
+    return [
+        *found,
+        at_most("store memory at the end / half-way", ratio(last.store, half.store), "x", 1.15),
+        at_most("shards' memory at the end / half-way", ratio(last.shards, half.shards), "x", 1.15),
+        measured("rate at the end / at the beginning", ratio(last.rps, samples[0].rps), "x"),
+        at_most("requests that failed", float(n_failed), "", 0),
+    ]
+
+
+def _table(one: Sample) -> list[Row]:
+    at, mib = f"after {one.at_min:.1f} min: ", 2**20
+    return [
+        measured(f"{at}rate", one.rps, "1/s"),
+        measured(f"{at}p99", one.p99_ms, "ms"),
+        measured(f"{at}store memory", one.store / mib, "MiB"),
+        measured(f"{at}store log on disk", one.log / mib, "MiB"),
+        measured(f"{at}archive on disk", one.archive / mib, "MiB"),
+        measured(f"{at}shards' memory", one.shards / mib, "MiB"),
+        measured(f"{at}ingress memory", one.ingress / mib, "MiB"),
+    ]
+
+
+def _sample(kairos: Kairos, at_min: float, rps: float, p99_ms: float) -> Sample:
+    used, log = asyncio.run(_store_bytes(kairos.store))
+    parts = kairos.parts()
+    archive = sum(path.stat().st_size for path in (kairos.directory / "data" / "archive").rglob("*.kseg"))
+    return Sample(
+        at_min, rps, p99_ms, used, log, float(archive), _own(parts.get("shards", [])), _own(parts.get("ingress", []))
+    )
+
+
+def _own(processes: list[psutil.Process]) -> float:
+    """Memory that would be free without these processes."""
+    held = 0.0
+    for process in processes:
+        with suppress(psutil.Error):
+            held += process.memory_full_info().uss
+    return held
 
 
 async def _store_bytes(store: str) -> tuple[float, float]:
