@@ -18,7 +18,7 @@ import psutil
 from actors.lessons import Columns, Hearing, Session
 from actors.runs import OVER, QUEUED, RUNNING, Run, Runs
 from actors.trainer_settings import TrainerSettings
-from engine.errors import InvalidInput, KairosError
+from engine.errors import Conflict, InvalidInput, KairosError
 from engine.schema import N_FEATURES
 from training.due import Standing, due
 from training.example import Example
@@ -256,7 +256,7 @@ class Trainer:
         try:
             rows = await asyncio.to_thread(self._source.columns, self._settings.most_rows)
             fields = await self._session.train(run, rows, self._settings, hearing)
-        except InvalidInput as refusal:
+        except (InvalidInput, Conflict) as refusal:
             fields = {"state": "refused", "reason": refusal.code, "message": refusal.message}
         except KairosError as failure:
             fields = {"state": "failed", "reason": failure.code, "message": failure.message}
