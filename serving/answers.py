@@ -185,6 +185,13 @@ class Scored(Shape):
     model: Any
 
 
+class VisitorId(Shape):
+    """The visitor's id as the server keeps it; null where none is kept."""
+
+    anonymous_id: str | None
+    created: bool
+
+
 class Tier1State(Shape):
     """Whom this ingress asks for suggestions, how that goes, and how far the tiers agree."""
 

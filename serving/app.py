@@ -21,16 +21,18 @@ from serving.agreements import Agreements
 from serving.consent import ConsentReader
 from serving.context import ContextReader
 from serving.endpoint import Endpoint, Handler, Room, cors_headers
+from serving.first_party import FirstParty
 from serving.keys import KeyRing
 from serving.meters import Meters
 from serving.offer_keys import OfferKeys
-from serving.places import places_of
+from serving.places import Proxies, places_of
 from serving.ports import Clock, Readiness, RolloutDesk, Trainings, Worlds
 from serving.problems import Reply, WrongMethod, problem, problem_of
 from serving.routes_about import About
 from serving.routes_books import Books
 from serving.routes_catalogue import Catalogue
 from serving.routes_decide import Deciding
+from serving.routes_id import VisitorId
 from serving.routes_observe import Observing
 from serving.routes_profiles import Profiles, Records
 from serving.routes_redemptions import Redemptions
@@ -55,6 +57,7 @@ class KairosApp(Starlette):
 
     hot: dict[str, Endpoint]
     origins: tuple[str, ...]
+    credentials: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -72,7 +75,7 @@ class KairosApp(Starlette):
         origin = headers.get(b"origin")
         if origin is None or b"access-control-request-method" not in headers:
             return None
-        allowed = cors_headers(self.origins, origin)
+        allowed = cors_headers(self.origins, origin, credentials=self.credentials)
         return Reply(204, b"", [*allowed, *_PREFLIGHT]) if len(allowed) > 1 else None
 
 
@@ -107,15 +110,22 @@ def build_app(
         contexts=ContextReader(places=places_of(settings)), consents=ConsentReader(settings.consent),
         trainings=trainings, rollouts=rollouts, offer_keys=offer_keys or OfferKeys(),
         tier1=tier1 or Tier1(settings.tier1), agreements=Agreements(meters.registry),
+        first_party=_first_party(settings),
     )  # fmt: skip
     routes = _routes(room, readiness)
     app = KairosApp(routes=routes, exception_handlers={HTTPException: _refuse})
     app.hot = {
         path: endpoint for r in routes if (path := r.path) in HOT and isinstance(endpoint := r.endpoint, Endpoint)
     }
-    app.origins = settings.origins
+    app.origins, app.credentials = settings.origins, room.first_party is not None
     app.router.redirect_slashes = False
     return app
+
+
+def _first_party(settings: Settings) -> FirstParty | None:
+    if not settings.first_party.enabled:
+        return None
+    return FirstParty(settings.first_party, Proxies(settings.trusted_proxies), ConsentReader(settings.consent))
 
 
 def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
@@ -146,6 +156,7 @@ def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
         route("DELETE", "/v1/profiles/{id:path}", profiles.erase, "admin"),
         route("POST", "/v1/identities/unlink", profiles.unlink, "admin", SMALL),
         route("POST", "/v1/score", profiles.score, "decide", SMALL),
+        route("POST", "/v1/id", VisitorId(room).ask, "write", SMALL),
         route("GET", "/v1/tier1", Tier1Told(room).read, "admin"),
         route("GET", "/v1/catalogue", catalogue.read, "admin"),
         route("PUT", "/v1/catalogue", catalogue.replace, "admin", body.catalogue_bytes),

@@ -239,6 +239,12 @@ class Identities(Shape):
     hashed_email: Annotated[str, Field(pattern="^[0-9A-Fa-f]{64}$")] | None = None
 
 
+class VisitorIdRequest(Shape):
+    """Consent, if any is told, decides whether an id is kept."""
+
+    context: Context | None = None
+
+
 class ScoreRequest(Shape):
     """Whose; `userId` or `anonymousId` is required."""
 

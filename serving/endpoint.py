@@ -18,6 +18,7 @@ from serving.agreements import Agreements
 from serving.bodies import ClientGone, HeaderMap, drain, read_body
 from serving.consent import ConsentReader
 from serving.context import ContextReader, Hints
+from serving.first_party import FirstParty
 from serving.keys import KeyRing
 from serving.meters import Meters
 from serving.offer_keys import OfferKeys
@@ -49,6 +50,7 @@ class Room:
     consents: ConsentReader
     tier1: Tier1
     agreements: Agreements
+    first_party: FirstParty | None
     trainings: Trainings | None = None
     rollouts: RolloutDesk | None = None
     offer_keys: OfferKeys = field(default_factory=OfferKeys)
@@ -140,7 +142,8 @@ class Endpoint:
             (b"traceparent", traceparent(headers.get(b"traceparent"), room.dice.getrandbits)),
         ]
         if self.cors and b"origin" in headers:
-            out += cors_headers(room.settings.origins, headers[b"origin"])
+            keeps = room.first_party is not None
+            out += cors_headers(room.settings.origins, headers[b"origin"], credentials=keeps)
         await send({"type": "http.response.start", "status": reply.status, "headers": out})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
 
@@ -171,8 +174,14 @@ def check_local_origin(headers: HeaderMap) -> None:
         raise Forbidden("cross_origin", f"Origin: found {origin[:80]!r}, expected a page of this machine")
 
 
-def cors_headers(origins: tuple[str, ...], origin: bytes) -> Headers:
-    """The headers that let a page of a configured origin read the answer; none for others."""
+def cors_headers(origins: tuple[str, ...], origin: bytes, *, credentials: bool = False) -> Headers:
+    """The headers that let a page of a configured origin read the answer; none for others.
+
+    `credentials`: pages of origins that are named, not merely any, may send their cookie.
+    """
+    if credentials and origin.decode(_ENCODING) in origins:
+        allow = (b"access-control-allow-credentials", b"true")
+        return [allow, *cors_headers(origins, origin)]
     if "*" not in origins and origin.decode(_ENCODING) not in origins:
         return [(b"vary", b"origin")]
     return [

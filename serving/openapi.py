@@ -73,6 +73,8 @@ def _operations() -> list[_Operation]:
         o("post", "/v1/identities/unlink", "Undo a merge", "admin", a.Unlinked, c.Identities, e.UNLINK,
           {"unlinked": True}, (*_WRITES, 404)),
         o("post", "/v1/score", "Score a visitor", "decide", a.Scored, c.ScoreRequest, e.SCORE, e.SCORED, _WRITES),
+        o("post", "/v1/id", "The visitor's id in the server's cookie", "write", a.VisitorId, c.VisitorIdRequest,
+          errors=_WRITES),
         o("get", "/v1/tier1", "Tier 1 as this ingress sees it", "admin", a.Tier1State, errors=(401, 403)),
         o("get", "/v1/models", "Models with their cards", "admin", a.Models, errors=(401, 403, 503)),
         o("post", "/v1/train", "Ask for a training", "admin", a.TrainingAccepted, c.TrainRequest, e.TRAIN, e.TRAINED,

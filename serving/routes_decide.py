@@ -50,6 +50,9 @@ class Deciding:
         room = self._room
         check_media(call.headers)
         body = read_object(call.body, room.settings.body.depth)
+        cookie = None
+        if room.first_party is not None:
+            (body,), cookie = room.first_party.complete([body], call.headers, call.scope)
         spare = room.dice.getrandbits(64)
         request = read_decide(body, room.settings, call.received_ms, room.message_key, spare)
         payload = self._payload(request, call)
@@ -65,6 +68,8 @@ class Deciding:
         ingress_ms = (perf_counter() - call.started - shard_s) * 1000
         timing = b"ingress;dur=%.3f, shard;dur=%.3f" % (ingress_ms, shard_s * 1000)
         reply.headers.append((b"server-timing", timing))
+        if cookie is not None:
+            reply.headers.append(cookie)
         return reply
 
     def _reply(self, answer: Answer | None, reason: str, request: DecideRequest) -> Reply:

@@ -61,6 +61,14 @@ class Observing:
         return await self._observe(call, rows, None, backfill=call.query("backfill") == "true")
 
     async def _observe(self, call: Call, rows: list[Any], type_: str | None, *, backfill: bool) -> Reply:
+        keeper = self._room.first_party
+        if keeper is not None:
+            rows, cookie = keeper.complete(rows, call.headers, call.scope)
+            reply = await self._take(call, rows, type_, backfill=backfill)
+            return reply if cookie is None else reply._replace(headers=[*reply.headers, cookie])
+        return await self._take(call, rows, type_, backfill=backfill)
+
+    async def _take(self, call: Call, rows: list[Any], type_: str | None, *, backfill: bool) -> Reply:
         outcomes: list[Outcome] = [UNAVAILABLE] * len(rows)
         events = await self._parse(call, rows, type_, outcomes)
         work = chains(events)

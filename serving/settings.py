@@ -112,6 +112,28 @@ class Identity(_Tree):
         return IdentityRules(self.email, self.devices) if self.email or self.devices else None
 
 
+class FirstPartyId(_Tree):
+    """A visitor's id that the server keeps in a cookie of its own site, for browsers that lose theirs.
+
+    Pages call with `credentials: "include"` from one of `origins`, each named (`*` does not do).
+    """
+
+    enabled: bool = False
+    cookie: str = Field(default="kairos_id", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    max_age_days: float = Field(default=395, gt=0, le=400)
+    domain: str | None = Field(default=None, pattern=r"^\.?[A-Za-z0-9.-]+$")
+    """The shop's domain where Kairos answers on a host of its own below it."""
+    same_site: Literal["Lax", "Strict", "None"] = "Lax"
+    secure: Literal["auto", "always"] = "auto"
+    """auto: behind TLS, as the connection or a trusted proxy's X-Forwarded-Proto says."""
+
+    @model_validator(mode="after")
+    def _browsers_take_it(self) -> Self:
+        if self.same_site == "None" and self.secure != "always":
+            raise ValueError("same_site None wants secure: always, or browsers do not take the cookie")
+        return self
+
+
 class Tier1Asked(_Tree):
     """How the ingress asks Tier 1 at the addresses that campaigns name."""
 
@@ -228,6 +250,7 @@ class Settings(_Tree):
     geoip: Geoip = Geoip()
     tier1: Tier1Asked = Tier1Asked()
     identity: Identity = Identity()
+    first_party: FirstPartyId = FirstPartyId()
     default_limit: int = Field(default=10, ge=1, le=100)
     deadlines: Deadlines = Deadlines()
     retention: Retention = Retention()

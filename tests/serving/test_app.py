@@ -133,6 +133,7 @@ SCOPE_OF = {
     ("GET", "/v1/rollouts"): "admin", ("POST", "/v1/rollouts"): "admin", ("POST", "/v1/rollouts/r1/promote"): "admin",
     ("POST", "/v1/rollouts/r1/rollback"): "admin", ("POST", "/v1/rollouts/r1/pause"): "admin",
     ("POST", "/v1/rollouts/r1/resume"): "admin",
+    ("POST", "/v1/id"): "write", ("GET", "/v1/tier1"): "admin",
 }  # fmt: skip
 KEY_OF = {"write": "write-key-1", "decide": "decide-key", "admin": "admin-key-1"}
 
