@@ -28,6 +28,7 @@ from tests.bench import (
     score_row,
     shop,
     starting,
+    training,
     unit_costs,
 )
 from tests.bench.competitors import Kairos
@@ -55,6 +56,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "shards": scale.rows,
     "plan": lambda: _flow(unit_costs.rows),
     "archive": lambda: _flow(archived.rows),
+    "training": training.rows,
     "endurance": endurance.rows,
 }
 LONG = ("endurance",)
