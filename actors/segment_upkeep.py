@@ -177,9 +177,9 @@ class SegmentUpkeep:
         for name in run:
             try:
                 index, blob = await self._segments.index(name), await self._segments.blob(name)
-                parts = [(b.first, b.last, blob[b.start : b.start + b.length], b.marks) for b in index]
+                parts: list[Packed] = [(b.first, b.last, blob[b.start : b.start + b.length], b.marks) for b in index]
                 if overlap:
-                    take(found, name, [row for part in parts for row in unpack_block(part[2])])
+                    take(found, name, await asyncio.to_thread(_unpacked, parts))
                 blocks += parts
             except LookupError:
                 raise Unavailable("archive_unavailable", f"{name} is listed and is not there") from None
@@ -237,6 +237,10 @@ def _may_name(block: Block, marks: Collection[int] | None) -> bool:
 
 def _marks(rows: Iterable[Row]) -> frozenset[int]:
     return frozenset(mark(record[1]) for _, payload in rows for record in records_in(payload))
+
+
+def _unpacked(blocks: list[Packed]) -> list[Row]:
+    return [row for block in blocks for row in unpack_block(block[2])]
 
 
 def _packed(rows: list[Row]) -> list[Packed]:
