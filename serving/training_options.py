@@ -23,4 +23,7 @@ def trainer_options(settings: Settings, redis_url: str) -> TrainerOptions:
         fewest_rows=given.fewest_rows, churn=given.churn, seed=given.seed, tick_ms=int(given.tick_s * 1000),
         grace_ms=int(given.grace_s * 1000),
     )  # fmt: skip
-    return TrainerOptions(redis_url, settings.archive_place, trainer)
+    # A candidate that the trainer submits goes by the plan of the settings.
+    from serving.rollout_options import rollout_settings
+
+    return TrainerOptions(redis_url, settings.archive_place, trainer, rollout_settings(settings))
