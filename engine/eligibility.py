@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from engine.compiled import CompiledCampaign, CompiledOffer
@@ -17,9 +18,10 @@ from engine.decision import (
     WINDOW,
     Verdict,
 )
+from engine.discounts import steps_for
 from engine.inputs import Inputs
 from engine.supply import REDEEMED, SEEN
-from engine.terms import COST, IMPRESSIONS, SERVINGS, Terms, missing_product
+from engine.terms import COST, IMPRESSIONS, SERVINGS, CompiledDiscount, Terms, missing_product
 
 Refusal = tuple[str, str | None]
 """A reason and what more is to be said of it."""
@@ -42,6 +44,8 @@ def eligible_offers(
         # A preview counts nowhere: neither caps nor budgets keep anything from it.
         if refusal is None and not preview:
             refusal = _spent(offer, terms, inputs, now_ms)
+        if refusal is None and terms is not None and terms.discount is not None:
+            refusal = _no_discount(offer, terms, terms.discount, inputs)
         if refusal is None:
             passed.append(offer)
         else:
@@ -61,6 +65,14 @@ def _refused_by_terms(terms: Terms, inputs: Inputs, now_ms: int) -> Refusal | No
     if terms.product is not None and (why := missing_product(terms, inputs.supply)) is not None:
         return STOCK, why
     return None
+
+
+def _no_discount(offer: CompiledOffer, terms: Terms, discount: CompiledDiscount, inputs: Inputs) -> Refusal | None:
+    if steps_for(offer, terms, discount, inputs):
+        return None
+    if steps_for(offer, replace(terms, budget=None), discount, inputs):
+        return BUDGET, "what is left pays for none of its discounts"
+    return STOCK, "there is no price to take a discount off"
 
 
 def _spent(offer: CompiledOffer, terms: Terms | None, inputs: Inputs, now_ms: int) -> Refusal | None:

@@ -9,6 +9,7 @@ from engine.assess import assess_signals
 from engine.decide import decide
 from engine.decision import Decision
 from engine.dice import SeededDice
+from engine.dry_run import assumed
 from engine.explain import explain
 from engine.ids import DecisionId
 from engine.inputs import Inputs, Request, read_inputs
@@ -81,7 +82,9 @@ class Walk:
     def _inputs(self, request: Request, context: dict[str, Any], now_ms: int) -> Inputs:
         personal = self._consent.get("personalisation", True)
         track = self._track if personal else Track.fresh(self._track.id)
-        return read_inputs(track, request, context, self._consent, now_ms, track.precomputed)
+        inputs = read_inputs(track, request, context, self._consent, now_ms, track.precomputed)
+        # Nobody else is there to spend a budget.
+        return assumed(inputs, self._world.book)
 
     def _write(self, record: Record) -> None:
         self._n += 1

@@ -38,11 +38,9 @@ def test_the_printed_sample_of_the_design_loads_as_it_is() -> None:
     assert (campaign.tier1.mode, campaign.tier1.timeout_ms) == ("enhance", 60)
 
 
-def test_a_budget_is_accepted_with_a_warning_and_marks_the_offer() -> None:
+def test_a_budget_marks_the_offer() -> None:
     read = load_book(yaml.safe_load(DESIGN))
-    (warning,) = read.warnings
-    assert warning.path == "campaigns.cart_recovery.offers.free_shipping.budget"
-    assert "an offer with a budget is not served until they are" in warning.message
+    assert read.warnings == ()
     assert compile_book(read, "b1").campaigns["cart_recovery"].offers[0].budgeted
 
 

@@ -149,12 +149,13 @@ def test_an_invalid_file_survives_being_sent_between_processes() -> None:
 
 
 def test_warnings_have_their_line_too() -> None:
-    (warning,) = read_book(DESIGN.encode(), "campaigns.yaml").warnings
-    line = next(n for n, text in enumerate(DESIGN.splitlines(), 1) if "budget:" in text)
-    assert warning.text().startswith(f"campaigns.yaml:{line}: campaigns.cart_recovery.offers.free_shipping.budget: ")
+    book = DESIGN.replace("unit: servings", "unit: redemptions")
+    (warning,) = read_book(book.encode(), "campaigns.yaml").warnings
+    line = next(n for n, text in enumerate(book.splitlines(), 1) if "free_shipping:" in text)
+    assert warning.text().startswith(f"campaigns.yaml:{line}: campaigns.cart_recovery.offers.free_shipping: ")
 
 
-@pytest.mark.parametrize("name", ["minimal.yaml", "cart_recovery.yaml"])
+@pytest.mark.parametrize("name", ["minimal.yaml", "cart_recovery.yaml", "offer_terms.yaml"])
 def test_the_samples_load_without_a_warning(name: str) -> None:
     file = read_book_file(SAMPLES / name)
     assert file.warnings == []
