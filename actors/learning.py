@@ -32,6 +32,7 @@ log = logging.getLogger("kairos.learning")
 
 AT_ONCE: Final = 8
 """Partitions that are asked for what is new at the same time."""
+LEAST_SHARE: Final = 2.0**-20
 REST: Final = 20
 """A save is not begun before so many times its own length has passed since the last."""
 
@@ -134,6 +135,7 @@ class Learning:
         return {
             "entries": self.n_entries,
             "examples": len(self.window),
+            "share": self.attribution.share,
             "matured": self.window.n_matured,
             "watermark_ms": watermark_ms or None,
             "behind_ms": max(0, self._clock() - watermark_ms) if watermark_ms else None,
@@ -144,7 +146,11 @@ class Learning:
 
     async def resume(self) -> bool:
         """Go on from what was saved; False where there is nothing that can be gone on from."""
+        found = await self._resume()
         self._resumed = True
+        return found
+
+    async def _resume(self) -> bool:
         for blob in await self._saves.load() if self._saves is not None else []:
             try:
                 found = await asyncio.to_thread(from_bytes, blob, self.attribution, self.settings.window_rows)
@@ -225,9 +231,24 @@ class Learning:
             rows = await self._history.read(partition, at, CHUNK)
 
     def _keep(self, examples: list[Example], told: list[Example]) -> None:
-        if examples:
-            self.attribution.drop(self.window.upsert(examples))
-            told += examples
+        if not examples:
+            return
+        window, attribution = self.window, self.attribution
+        while (
+            len(window) + sum(e.key not in window for e in examples) > window.capacity
+            and window.n_matured < window.room
+            and attribution.share > LEAST_SHARE
+        ):
+            log.warning("more is decided than the window holds until it matures: half of the profiles are left out")
+            thinned = attribution.thin()
+            window.upsert(thinned)
+            told += thinned
+            examples = [e for e in examples if e.withdrawn or e.key in attribution.cases]
+        told += examples
+        evicted = window.upsert(examples)
+        attribution.drop(evicted)
+        if evicted and attribution.share < 1.0 and len(window) - window.n_matured < window.capacity // 8:
+            attribution.share *= 2.0
 
     async def _fetch_books(self, records: Sequence[Any]) -> None:
         for record in records:

@@ -24,11 +24,13 @@ from engine.record import (
     SUPERSEDED,
     VISIT,
     Record,
-)
+)  # fmt: skip
+from engine.sticky import bucket
 from training.as_served import Books, Taught, of_decision, of_visit
 from training.example import Example
 from training.joining import Joining
-from training.outcomes import CONVERSION, OFFER_KINDS, ORDER_KINDS, Case, Event, Order, event_of
+from training.outcomes import CONVERSION, ORDER_KINDS, Case, Event, Order, event_of
+from training.upkeep import tidy
 
 GRACE_MS: Final = 60_000
 """What is waited beyond a window, for what is on its way."""
@@ -62,6 +64,8 @@ class Attribution:
         self.loose: dict[str, list[tuple[int, Any]]] = {}
         """Facts about decisions that have not been read yet: [received, fact]."""
         self.forgotten: dict[int, int] = {}
+        self.share = 1.0
+        """Of the profiles, by hash: all, or fewer where more is decided than can be kept until it matures."""
         self.due: list[tuple[int, str]] = []
         self.counts = {"cases": 0, "left_out": 0, "matured": 0, "corrected": 0, "withdrawn": 0}
         self._fresh: dict[str, Example] = {}
@@ -98,8 +102,18 @@ class Attribution:
                 self._fact(case, MATURED)
         if now_ms > self._tidied_ms + self.grace_ms:
             self._tidied_ms = now_ms
-            self._tidy(now_ms)
+            tidy(self, now_ms)
         return self._flush()
+
+    def thin(self) -> list[Example]:
+        """Take on half of the profiles from now on; the unmatured examples of the others are withdrawn."""
+        self.share /= 2.0
+        for case in [case for case in self.cases.values() if not case.matured and not self._takes(case.root)]:
+            self._withdraw(case)
+        return self._flush()
+
+    def _takes(self, root: str) -> bool:
+        return self.share >= 1.0 or bucket("learning", root) < self.share
 
     def drop(self, keys: Iterable[str]) -> None:
         """Examples that are kept no longer: nothing bears on them any more."""
@@ -130,7 +144,7 @@ class Attribution:
     # -- cases -----------------------------------------------------------------------------------------
 
     def _open(self, taught: Taught | None) -> None:
-        if taught is None:
+        if taught is None or not self._takes(taught[0].track):
             self.counts["left_out"] += 1
             return
         example, goal = taught
@@ -238,9 +252,7 @@ class Attribution:
         if event.kind == BOTS:
             self._withdraw(case)
             return
-        by_id = event.decision == case.key
-        succeeds = event.kind == case.goal.kind and (by_id or event.offer in (None, case.offer))
-        engages = event.kind in OFFER_KINDS and (by_id or (event.offer is not None and event.offer == case.offer))
+        succeeds, engages = case.reads(event)
         if succeeds and event.no_training:
             self._withdraw(case)
             return
@@ -294,14 +306,3 @@ class Attribution:
                     self._withdraw(case)
             self.joining.forget_events(root, until_ms)
         self._to_forget.clear()
-
-    def _tidy(self, now_ms: int) -> None:
-        """Let go of what can bear on nothing that is still to be read."""
-        waiting = (self.cases[key] for _, key in self.due if key in self.cases)
-        span_ms = max((case.due_ms - case.t_ms for case in waiting), default=0) + self.grace_ms
-        self.joining.tidy(now_ms - span_ms)
-        self.loose = {key: facts for key, facts in self.loose.items() if any(ms >= now_ms for ms, _ in facts)}
-        self.forgotten = {mark: ms for mark, ms in self.forgotten.items() if ms >= now_ms}
-        self.orders = {
-            name: order for name, order in self.orders.items() if order.credited or order.latest_ms >= now_ms - span_ms
-        }

@@ -126,6 +126,12 @@ class Case:
         """Whether an event of this time is inside the window of the goal."""
         return self.t_ms <= t_ms <= self.t_ms + self.goal.within_ms
 
+    def reads(self, event: Event) -> tuple[bool, bool]:
+        """(whether an event is the conversion that is waited for, whether it shows engagement with what was shown)."""
+        by_id, same = event.decision == self.key, event.offer is not None and event.offer == self.offer
+        succeeds = event.kind == self.goal.kind and (by_id or same or event.offer is None)
+        return succeeds, event.kind in OFFER_KINDS and (by_id or same)
+
     def told(self, orders: dict[str, Order]) -> tuple[int, float, bool]:
         """(label, value, engaged) by all that is known."""
         money, stands = 0.0, self.converted

@@ -28,6 +28,7 @@ def to_bytes(attribution: Attribution, window: Window, extra: dict[str, Any]) ->
         "orders": {name: order.to_list() for name, order in attribution.orders.items()},
         "joining": attribution.joining.to_list(),
         "loose": [[key, [[ms, _to_list(fact)] for ms, fact in facts]] for key, facts in attribution.loose.items()],
+        "share": attribution.share,
         "forgotten": list(attribution.forgotten.items()),
         "counts": attribution.counts,
         "extra": extra,
@@ -55,6 +56,7 @@ def from_bytes(blob: bytes, attribution: Attribution, capacity: int) -> tuple[Wi
     attribution.orders = {name: Order.from_list(row) for name, row in state["orders"].items()}
     attribution.joining = Joining.from_list(state["joining"])
     attribution.loose = {key: [(ms, _from_list(fact)) for ms, fact in facts] for key, facts in state["loose"]}
+    attribution.share = state.get("share", 1.0)
     attribution.forgotten = dict(state["forgotten"])
     for case in _cases(state["cases"]):
         attribution.cases[case.key] = case

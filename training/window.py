@@ -52,7 +52,7 @@ class Matured:
 class Window:
     """At most `capacity` examples, matured and not. Verbs: upsert, forget, get, matured, to_bytes, from_bytes.
 
-    A row takes its features in float64 and about 100 bytes more. The oldest are evicted first, by time.
+    A row takes its features in float64 and about 100 bytes more. The oldest matured ones are evicted first.
     """
 
     def __init__(self, capacity: int = CAPACITY, n_features: int = N_FEATURES) -> None:
@@ -65,6 +65,8 @@ class Window:
         self._rows = np.empty((0, n_features))
         self._columns: dict[str, NDArray[Any]] = {name: np.empty(0, kind) for name, kind in _NUMBERS}
         self._gone: set[int] = set()
+        self.n_matured = 0
+        """How many examples can be trained on."""
 
     def __len__(self) -> int:
         return len(self._at)
@@ -108,6 +110,7 @@ class Window:
         return at
 
     def _put(self, at: int, example: Example) -> None:
+        self.n_matured += int(example.matured) - int(self._columns["matured"][at])
         self._rows[at] = example.row
         self._trials[at] = example.trial
         for name, held in self._columns.items():
@@ -126,15 +129,22 @@ class Window:
         if at is not None:
             self._gone.add(at)
             self._rows[at] = 0.0
+            self.n_matured -= int(self._columns["matured"][at])
             if len(self._gone) > 1024 and len(self._gone) > len(self._at):
                 self.compact()
 
+    @property
+    def room(self) -> int:
+        """How many are evicted at least, once it is full."""
+        return max(1, int(self.capacity * ROOM))
+
     def _evict(self) -> list[str]:
+        # What has not matured is still to be learned from: it goes only where there is nothing else.
         order = self._order()
-        n = max(len(self._at) - self.capacity, int(self.capacity * ROOM))
-        keys = [self._keys[i] for i in order[:n]]
+        order = order[np.argsort(~self._columns["matured"][order], kind="stable")]
+        keys = [self._keys[i] for i in order[: max(len(self._at) - self.capacity, self.room)]]
         for key in keys:
-            self._gone.add(self._at.pop(key))
+            self._remove(key)
         self.compact()
         return keys
 
@@ -147,6 +157,7 @@ class Window:
         self._columns = {name: held[kept] for name, held in self._columns.items()}
         self._at = {key: i for i, key in enumerate(self._keys)}
         self._gone.clear()
+        self.n_matured = int(self._columns["matured"].sum())
         used = np.unique(np.concatenate([np.zeros(1, np.int32), *(self._columns[name] for name in _TEXTS)]))
         moved = np.zeros(len(self._texts), np.int32)
         moved[used] = np.arange(len(used))
@@ -170,11 +181,6 @@ class Window:
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._at))
-
-    @property
-    def n_matured(self) -> int:
-        """How many examples can be trained on."""
-        return int(self._columns["matured"][list(self._at.values())].sum()) if self._at else 0
 
     def matured(self, after_ms: int = -1, until_ms: int | None = None) -> Matured:
         """The matured examples later than `after_ms`, and not after `until_ms`."""
@@ -243,6 +249,7 @@ class Window:
         window._at = {key: i for i, key in enumerate(window._keys)}
         window._codes = {text: i for i, text in enumerate(window._texts)}
         window._trials = [None] * n
+        window.n_matured = int(window._columns["matured"].sum())
         for i, (rollout, stage, arm, champion, challenger) in ((int(i), t) for i, t in head["trials"].items()):
             window._trials[i] = (rollout, stage, arm, champion, challenger)
         return window
