@@ -13,18 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from engine.record import (
-    ADOPTED,
-    BOT,
-    DECISION,
-    FORGOTTEN,
-    NO_TRAINING,
-    REWARD,
-    SIGNALS,
-    SUPERSEDED,
-    VISIT,
-    Record,
-)  # fmt: skip
+from engine import record as kinds
+from engine.record import Record
 from engine.sticky import bucket
 from training.as_served import Books, Taught, of_decision, of_visit
 from training.example import Example
@@ -124,20 +114,20 @@ class Attribution:
 
     def _record(self, record: Record, place: str) -> None:
         kind = record[0]
-        if kind == SIGNALS:
+        if kind == kinds.SIGNALS:
             self._signals(record)
-        elif kind == DECISION:
+        elif kind == kinds.DECISION:
             self._superseded_visits(record)
             self._open(of_decision(record, f"d_{place}", self.books))
-        elif kind == VISIT:
+        elif kind == kinds.VISIT:
             self._open(of_visit(record, f"v:{place}"))
-        elif kind == REWARD:
+        elif kind == kinds.REWARD:
             self._about(record[3], record[2], [record[4], float(record[5])])
-        elif kind == SUPERSEDED:
+        elif kind == kinds.SUPERSEDED:
             self._about(record[3], record[2], None)
-        elif kind == ADOPTED:
+        elif kind == kinds.ADOPTED:
             self._linked(record[1], record[3], record[2])
-        elif kind == FORGOTTEN:
+        elif kind == kinds.FORGOTTEN:
             self.forgotten[record[3]] = max(record[2], self.forgotten.get(record[3], 0))
             self._to_forget.add(record[3])
 
@@ -193,11 +183,11 @@ class Attribution:
     def _signals(self, record: Record) -> None:
         track, received_ms, flags = record[1], record[2], record[3]
         root = record[5] if len(record) > 5 else None
-        if flags & BOT:
+        if flags & kinds.BOT:
             self._event(Event(BOTS, received_ms, 0, track), root)
             return
         for row in record[4]:
-            event = event_of(track, row, no_training=bool(flags & NO_TRAINING))
+            event = event_of(track, row, no_training=bool(flags & kinds.NO_TRAINING))
             if event is None:
                 continue
             if event.kind in ORDER_KINDS:
