@@ -21,6 +21,7 @@ from actors.rollout_log import RolloutLog
 from actors.stores import Stores
 from engine.errors import Conflict, InvalidInput, NotFound
 from engine.prior import PriorModel
+from training.attribution import GRACE_MS
 from training.example import Example
 from training.rollout import ENGINE, LIVE, Event, Rollout, Step, look, pause, promote, resume, roll_back
 from training.rollout_board import Board, Change, start_waiting, submit, taken
@@ -49,6 +50,8 @@ class RolloutSettings:
     plan: Plan = field(default_factory=Plan)
     look_every_s: float = 0.5
     save_every_s: float = 20.0
+    grace_ms: int = GRACE_MS
+    """What is waited beyond a conversion's window, as the trainer does."""
 
 
 class Rollouts:

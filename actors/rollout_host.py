@@ -102,11 +102,11 @@ class RolloutHost:
         archive = None if self._options.archive is None else open_archive(self._options.archive)
         history = History(stores.journal, None if archive is None else Segments(archive), foreign=True)
         saves: Saves = VersionSaves(stores.versions, NAME) if archive is None else ArchiveSaves(archive, NAME)
-        n_partitions = (await stores.table.read()).n_partitions
+        n_partitions, settings = (await stores.table.read()).n_partitions, self._options.settings
         learning = Learning(
             stores.journal, history, n_partitions, stores.versions, saves, self._clock,
             await stores.table.secret("messages"),
-            LearningSettings(window_rows=WINDOW_ROWS, save_every_ms=int(self._options.settings.save_every_s * 1000)),
+            LearningSettings(WINDOW_ROWS, settings.grace_ms, save_every_ms=int(settings.save_every_s * 1000)),
         )  # fmt: skip
         learning.subscribe(rollouts)
         if not await learning.resume():

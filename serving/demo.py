@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -29,6 +30,8 @@ class DemoOptions:
     speed: float = 1.0
     seconds: float | None = None
     run: str = "demo"
+    loop_store: str | None = None
+    """The store of a Kairos whose time is compressed, to show the loop of learning; None: not shown."""
 
 
 async def run_demo(options: DemoOptions, console: Console, transport: httpx.AsyncBaseTransport | None = None) -> Tally:
@@ -41,9 +44,7 @@ async def run_demo(options: DemoOptions, console: Console, transport: httpx.Asyn
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
     limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
 
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    say = _sayer(console)
     async with httpx.AsyncClient(
         base_url=options.url, headers=headers, timeout=10.0, limits=limits, transport=transport
     ) as client:
@@ -64,6 +65,10 @@ async def run_demo(options: DemoOptions, console: Console, transport: httpx.Asyn
     return tally
 
 
+def _sayer(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 async def _drive(
     client: httpx.AsyncClient, options: DemoOptions, tally: Tally, console: Console, footer: list[str]
 ) -> list[str]:
@@ -71,7 +76,13 @@ async def _drive(
     world = world_for(options.seed, options.rate, options.speed, options.run)
     traffic = Traffic(Shop(client, tally), tally, world, speed=options.speed)
     probe = Probe(client, tally, CHAPTERS[0][0], options.run)
-    running = [asyncio.ensure_future(work) for work in (traffic.run(), probe.run(), show(tally, console, footer))]
+    works = [traffic.run(), probe.run(), show(tally, console, footer)]
+    if options.loop_store is not None:
+        # Its fitting needs the trainer's libraries, which nobody else here should load.
+        from serving.demo_loop import Loop
+
+        works.append(Loop(client, options.loop_store, _sayer(console)).tell())
+    running = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(running, timeout=options.seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -10,7 +10,8 @@ from serving.settings import Settings
 def rollout_settings(settings: Settings) -> RolloutSettings:
     """How rollouts go here."""
     given = settings.rollout
-    return RolloutSettings(given.plan(), given.look_every_s, given.save_every_s)
+    grace_ms = int(settings.training.grace_s * 1000)
+    return RolloutSettings(given.plan(), given.look_every_s, given.save_every_s, grace_ms)
 
 
 def rollout_options(settings: Settings, redis_url: str) -> RolloutOptions:

@@ -120,6 +120,11 @@ class System:
         host = self.settings.host
         return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', 'localhost') else host}:{self.settings.port}"
 
+    @property
+    def store_url(self) -> str:
+        """The address of its store, once it is started."""
+        return self._url
+
     async def start(self) -> None:
         """Start everything; returns when a request has really been answered.
 

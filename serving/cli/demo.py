@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -12,13 +13,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from engine.errors import InvalidInput
 from serving.demo import FAST, DemoOptions, run_demo
+
+RATE, LOOP_RATE = 3.0, 15.0
 
 
 def demo(
     *,
     fast: Annotated[bool, typer.Option("--fast", help=f"Visits are lived {FAST:g} times as fast.")] = False,
-    rate: Annotated[float, typer.Option(min=0.01, help="New shoppers a second.")] = 3.0,
+    rate: Annotated[float | None, typer.Option(min=0.01, help="New shoppers a second: 3, with --loop 15.")] = None,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Learn, try, promote, roll back: time compressed, margins wide.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated shoppers.")] = 1,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End by itself after so long.")] = None,
     url: Annotated[str | None, typer.Option(help="Drive this running Kairos instead of starting one.")] = None,
@@ -32,28 +39,37 @@ def demo(
     # The time tells runs apart, so that a second demo on the same data has visitors of its own.
     run = f"sim{seed}-{int(time.time()):x}"
 
-    async def drive(base_url: str) -> None:
-        await run_demo(DemoOptions(base_url, key, rate, seed, FAST if fast else 1.0, seconds, run), console)
+    async def drive(base_url: str, store: str | None = None) -> None:
+        speed, often = (FAST if fast or loop else 1.0), rate or (LOOP_RATE if loop else RATE)
+        await run_demo(DemoOptions(base_url, key, often, seed, speed, seconds, run, store), console)
 
     if url is not None:
+        if loop:
+            raise InvalidInput("bad_demo", "--loop compresses the time of a Kairos of its own; leave --url out")
         asyncio.run(_until_interrupted(drive(url.rstrip("/"))))
     else:
-        asyncio.run(_with_system(drive, port, data_dir, shards))
+        asyncio.run(_with_system(drive, port, data_dir / "demo" if loop else data_dir, shards, loop))
 
 
 async def _with_system(
-    drive: Callable[[str], Coroutine[Any, Any, None]], port: int, data_dir: Path, shards: int
+    drive: Callable[..., Coroutine[Any, Any, None]], port: int, data_dir: Path, shards: int, loop: bool
 ) -> None:
     from serving.system import System, UpOptions
 
-    system = System(UpOptions(port=port, data_dir=data_dir, n_shards=shards), lambda line: typer.echo(line, err=True))
+    environ, book = dict(os.environ), None
+    if loop:
+        from serving.demo_loop import COMPRESSED, compressed_book
+
+        environ, book = {**environ, **COMPRESSED}, compressed_book(data_dir)
+    options = UpOptions(port=port, data_dir=data_dir, n_shards=shards, book=book, environ=environ)
+    system = System(options, lambda line: typer.echo(line, err=True))
     began = time.monotonic()
     if not await _until_interrupted(system.start()):
         return
     watching = asyncio.create_task(system.watch())
     try:
         typer.echo(f"ready {system.url} after {time.monotonic() - began:.0f} s")
-        await _until_interrupted(drive(system.url))
+        await _until_interrupted(drive(system.url, system.store_url if loop else None))
     finally:
         watching.cancel()
         typer.echo("stopping", err=True)
