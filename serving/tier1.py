@@ -62,6 +62,11 @@ class Tier1:
         self._cache: OrderedDict[str, tuple[float, Items]] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Items]] = {}
 
+    async def open(self) -> None:
+        """Make the client ready, in a thread: reading the system's certificates takes many milliseconds."""
+        if self._client is None:
+            self._client = await asyncio.to_thread(self._opened)
+
     def use(self, sources: Mapping[str, tuple[Source, ...]]) -> None:
         """Ask these from now on; breakers and counts of addresses that stay are kept."""
         self.sources = sources

@@ -38,5 +38,8 @@ async def take_sources(versions: Versions, tier1: Tier1, hosts: tuple[str, ...],
     if kept is None:
         return seen
     book = await asyncio.to_thread(lambda: load_book(orjson.loads(kept[1])))
-    tier1.use(sources_of(book, frozenset(hosts)))
+    sources = sources_of(book, frozenset(hosts))
+    if sources:
+        await tier1.open()
+    tier1.use(sources)
     return version

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "evaluate": "Value a policy from the log of another, or refuse to.",
     "sequential": "Read a test look by look, and when it would have stopped.",
     "srm": "Test whether users are split between arms as planned.",
+    "tier1": "Who is asked for suggestions, how that goes, how far the tiers agree.",
     "rollout": "What is on its way to visitors: show, start, promote, roll back, pause.",
     "webhooks": "How webhooks stand, their dead letters, and sending them anew.",
     "plan": "What a shop's traffic needs: nodes, memory, archive, cost.",

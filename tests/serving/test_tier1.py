@@ -21,7 +21,7 @@ from serving.tier1_source import NoSuggestions, Source, read_suggestions, source
 from tests.serving.house import House
 from tests.serving.tier1_server import Recommender, recommending
 
-BODY = {"anonymousId": "v 1", "placement": "page", "limit": 2}
+BODY = {"anonymousId": "v 1", "placement": "page", "limit": 2, "deadlineMs": 10_000}
 
 
 @dataclass
@@ -263,6 +263,7 @@ async def test_an_ingress_takes_the_sources_of_the_book_in_force_as_it_changes()
         assert await stores.versions.publish(n, {"book": f"b{n}", "model": ""})
         assert await take_sources(stores.versions, tier1, (), f"b{n - 1}") == f"b{n}"
         assert [s.url for s in tier1.sources["page"]] == [url]
+    await tier1.close()
 
 
 def test_keys_for_tier_1_want_the_names_of_those_who_may_get_them() -> None:

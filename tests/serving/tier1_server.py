@@ -18,12 +18,16 @@ class Recommender:
     asked: list[str] = field(default_factory=list)
     headers: str = ""
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/recs"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving[task] = writer
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -35,10 +39,12 @@ class Recommender:
                     return
                 writer.write(self._reply())
                 await writer.drain()
+                if self.behave == "no http":
+                    return
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            writer.close()
+            writer.transport.abort()
 
     def _reply(self) -> bytes:
         body, status = self.body, "200 OK"
@@ -68,4 +74,6 @@ async def recommending() -> AsyncIterator[Recommender]:
     finally:
         made.released.set()
         server.close()
-        server.close_clients() if hasattr(server, "close_clients") else None
+        for writer in made.serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*made.serving, return_exceptions=True)
