@@ -36,7 +36,7 @@ class Rule:
     """What a destination wants to hear of one campaign."""
 
     segments: frozenset[str]
-    on: frozenset[str]
+    tell: frozenset[str]
     to_holdout: bool
     holdout_share: float
 
@@ -125,7 +125,7 @@ class Messenger:
 
     def _wanted(self, name: str, transition: Transition) -> bool:
         rule = self._rules.get(name, {}).get(transition.campaign)
-        if rule is None or transition.segment not in rule.segments or transition.kind not in rule.on:
+        if rule is None or transition.segment not in rule.segments or transition.kind not in rule.tell:
             return False
         held = rule.holdout_share > 0 and bucket(f"holdout.{transition.campaign}", transition.root) < rule.holdout_share
         return rule.to_holdout or not held
@@ -216,9 +216,9 @@ def rules_of(book: Mapping[str, Any]) -> dict[str, dict[str, Rule]]:
     for campaign, raw in book["campaigns"].items():
         share = float((raw.get("holdout") or {}).get("share") or 0.0)
         for name, wish in (raw.get("webhooks") or {}).items():
-            on = frozenset(wish.get("on") or ("enter", "leave"))
+            tell = frozenset(wish.get("tell") or ("enter", "leave"))
             to_holdout = bool(wish.get("to_holdout", False))
-            rules.setdefault(name, {})[campaign] = Rule(frozenset(wish["segments"]), on, to_holdout, share)
+            rules.setdefault(name, {})[campaign] = Rule(frozenset(wish["segments"]), tell, to_holdout, share)
     return rules
 
 

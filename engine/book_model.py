@@ -133,7 +133,7 @@ class Webhook(Part):
     """What a destination of the settings is told: who enters and who leaves these segments."""
 
     segments: Annotated[tuple[Name, ...], Field(min_length=1)]
-    on: Annotated[tuple[Literal["enter", "leave"], ...], Field(min_length=1)] = ("enter", "leave")
+    tell: Annotated[tuple[Literal["enter", "leave"], ...], Field(min_length=1)] = ("enter", "leave")
     to_holdout: Annotated[bool, Field(strict=True)] = False
 
 

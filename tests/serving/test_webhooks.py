@@ -50,7 +50,7 @@ def with_webhook(wish: Any) -> dict[str, Any]:
     ("wish", "code", "place"),
     [
         ({"segments": ["deap"]}, "unknown_segment", "campaigns.cart.webhooks.mail.segments[0]"),
-        ({"segments": ["deep"], "on": ["come"]}, "unknown_value", "campaigns.cart.webhooks.mail.on[0]"),
+        ({"segments": ["deep"], "tell": ["come"]}, "unknown_value", "campaigns.cart.webhooks.mail.tell[0]"),
         ({"segments": []}, None, "campaigns.cart.webhooks.mail.segments"),
         ({"segments": ["deep"], "secret": "s"}, "unknown_key", "campaigns.cart.webhooks.mail.secret"),
     ],
