@@ -22,8 +22,8 @@ N_SAMPLES: Final = 10
 N_PARTITIONS: Final = 64
 STEADY_SHARE: Final = 0.25
 """By this share of the time the tails are to be at their bound, so that what grows afterwards is a leak."""
-BYTES_A_SECOND: Final = 3e6
-"""About what full load writes; a run of other length than half an hour gets tails that it fills as early."""
+BYTES_A_SECOND: Final = 1.2e6
+"""What full load writes at least; a run of other length than half an hour gets tails that it fills as early."""
 FULL_TAIL: Final = 8 * 2**20
 
 
