@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "explain": "Tell why a decision came out as it did.",
     "replay": "Send a file of events to a running Kairos.",
     "export": "Decisions and signals as Parquet, from archive and store.",
-    "train": "Fit the conversion model on a table, with held-out metrics.",
+    "train": "Fit the conversion model on a table, or have the running Kairos train.",
     "backtest": "A table in time order: the model that learns by itself beside a frozen one.",
     "evaluate": "Value a policy from the log of another, or refuse to.",
     "sequential": "Read a test look by look, and when it would have stopped.",

@@ -1,4 +1,4 @@
-"""The trainer over a real journal: what visitors did becomes a model, and logged choices are valued by their records."""
+"""The trainer over a real journal: what visitors did becomes a model, logged choices are valued by their records."""
 
 from __future__ import annotations
 

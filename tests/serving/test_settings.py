@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from actors.trainer_settings import TrainerSettings
 from engine import errors
 from engine.errors import InvalidInput, KairosError
 from serving.problems import STATUS, problem_of, status_of
 from serving.settings import Settings, load_settings
+from serving.training_options import trainer_options
 
 
 def test_the_file_beats_the_default_the_environment_the_file_and_arguments_all(tmp_path: Path) -> None:
@@ -89,3 +91,19 @@ def test_alone_the_archive_is_in_the_data_directory() -> None:
 def test_a_hard_limit_leaves_room_for_tail_and_segment() -> None:
     with pytest.raises(InvalidInput, match="hard_bytes"):
         load_settings(None, {"KAIROS_ARCHIVE__TAIL_BYTES": str(64 * 1024 * 1024)})
+
+
+def test_the_settings_of_training_reach_the_trainer_in_its_units():
+    given = {
+        "KAIROS_TRAINING__REFIT_EVERY_S": "1.5",
+        "KAIROS_TRAINING__WINDOW_ROWS": "5000",
+        "KAIROS_TRAINING__GRACE_S": "2",
+    }
+    options = trainer_options(load_settings(None, {**given, "KAIROS_ARCHIVE__PLACE": "/a"}), "redis://h")
+    assert (options.redis_url, options.archive, options.alone) == ("redis://h", "/a", True)
+    trainer = options.settings
+    assert (trainer.cadence.refit_every_ms, trainer.window_rows, trainer.grace_ms) == (1_500, 5_000, 2_000)
+    assert TrainerSettings.alike(trainer.shared()).grace_ms == 2_000
+    assert trainer.most_rows == 5_000
+    small = load_settings(None, {"KAIROS_TRAINING__MEMORY_MB": "64"})
+    assert trainer_options(small, "redis://h").settings.most_rows < 70_000
