@@ -17,7 +17,6 @@ import httpx
 
 from serving.demo_news import News
 
-RATE: Final = 15.0
 LOOK_S: Final = 1.0
 ASK_EVERY_S: Final = 25.0
 SAMPLE: Final = "cart_recovery.yaml"

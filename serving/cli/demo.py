@@ -16,13 +16,13 @@ from rich.console import Console
 from engine.errors import InvalidInput
 from serving.demo import FAST, DemoOptions, run_demo
 
-RATE, LOOP_RATE = 3.0, 15.0
+RATE, LOOP_RATE = 3.0, 5.0
 
 
 def demo(
     *,
     fast: Annotated[bool, typer.Option("--fast", help=f"Visits are lived {FAST:g} times as fast.")] = False,
-    rate: Annotated[float | None, typer.Option(min=0.01, help="New shoppers a second: 3, with --loop 15.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.01, help="New shoppers a second: 3, with --loop 5.")] = None,
     loop: Annotated[
         bool, typer.Option("--loop", help="Learn, try, promote, roll back: time compressed, margins wide.")
     ] = False,
