@@ -21,6 +21,8 @@ FORCED = "FORCED"
 HOLDOUT, CONSENT, BOT, DEGRADED, NOT_RECORDED, NO_OFFERS, APPRENTICE = (
     "HOLDOUT", "CONSENT", "BOT", "DEGRADED", "NOT_RECORDED", "NO_OFFERS", "APPRENTICE",
 )  # fmt: skip
+UNSHOWN: Final = frozenset({APPRENTICE, DIVERGED})
+"""Reasons of answers whose offers were drawn and then not shown."""
 HARMONY: Final = ("mode", "agreement", "divergence", "would")
 # Rungs of the ladder, best first.
 RUNGS: Final = ("model", "precomputed", "rules", "tier1")

@@ -33,6 +33,9 @@ def arrange(decision: Decision, campaign: CompiledCampaign, chosen: list[Item], 
     """Put the items of the answer together; False where Tier 1 is served alone and the chosen offers are not shown."""
     spec, limit = campaign.tier1, inputs.request.limit
     base = inputs.request.base
+    if len(chosen) > 1:
+        # What matters most loads first, in whatever order it was drawn.
+        chosen = sorted(chosen, key=lambda item: -_priority(campaign, item))
     if not base:
         decision.items = [] if spec.mode == "apprentice" else chosen[:limit]
         if spec.mode == "apprentice":
@@ -150,6 +153,11 @@ def overlap(mine: Sequence[str], theirs: Sequence[str]) -> float:
         b.update(theirs[d : d + 1])
         total += len(a & b) / max(len(a), len(b))
     return total / depth
+
+
+def _priority(campaign: CompiledCampaign, item: Item) -> int:
+    offer = campaign.offer_by_name.get(item.id)
+    return 0 if offer is None else offer.priority
 
 
 def tell_source(body: dict[str, Any], source: str) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from engine.compiled import CompiledBook, Value
-from engine.decision import APPRENTICE, Decision
+from engine.decision import UNSHOWN, Decision
 from engine.features import context_features
 from engine.inputs import Inputs
 from engine.record import Record
@@ -71,7 +71,7 @@ def of_decision(record: Record, key: str, books: Books) -> Taught | None:
 
 def _shown(decision: Decision) -> tuple[str | None, float]:
     """The first offer shown, or None, and how likely that was."""
-    if decision.holdout or not decision.slots or decision.plain == APPRENTICE:
+    if decision.holdout or not decision.slots or decision.plain in UNSHOWN:
         return None, 1.0
     first = decision.slots[0]
     propensity = first.propensities[first.candidates.index(first.drawn)] if first.drawn in first.candidates else 1.0

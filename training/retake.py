@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.compiled import CompiledCampaign
 from engine.decide import decide
-from engine.decision import APPRENTICE, Decision
+from engine.decision import UNSHOWN, Decision
 from engine.dice import SeededDice
 from engine.inputs import Inputs
 from engine.policy import NONE
@@ -56,7 +56,7 @@ def _one(record: Record, world: World, label: float) -> tuple[float, float, floa
         return None
     before = Decision.from_list(decision_row)
     campaign = world.book.campaigns.get(before.campaign or "")
-    if not before.slots or before.holdout or before.plain == APPRENTICE or campaign is None:
+    if not before.slots or before.holdout or before.plain in UNSHOWN or campaign is None:
         return None
     inputs = Inputs.from_list(inputs_row)
     drawn, slot = before.slots[0].drawn, before.slots[0]

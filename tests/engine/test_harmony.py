@@ -138,6 +138,45 @@ def test_a_decision_with_suggestions_is_recorded_and_replays_to_the_same() -> No
     assert Decision.from_list(orjson.loads(orjson.dumps(found.to_list()))).harmony == found.harmony
 
 
+def test_offers_of_high_priority_come_first_whatever_was_drawn_first() -> None:
+    offers = {
+        "often": {"content": "often", "value": 40},
+        "urgent": {"content": "urgent", "value": 30, "priority": 5},
+        "late": {"content": "late", "value": 20, "priority": -1},
+    }
+    orders = set()
+    for seed in range(12):
+        book = copy.deepcopy(BOOK)
+        book["campaigns"]["main"] |= {"offers": offers, "policy": {"kind": "epsilon_greedy", "epsilon": 1.0}}
+        found = decide(asked(visitor(), []), world(book, MODEL), now_ms=T0, rng=Random(seed))
+        drawn = [slot.drawn for slot in found.slots if slot.drawn]
+        assert found.served == [f"main.{name}" for name in drawn]
+        assert ids(found) == sorted(drawn, key=lambda name: -offers[name].get("priority", 0))
+        orders.add(tuple(drawn))
+    assert len(orders) > 2
+
+
+def test_a_promotion_near_a_shop_is_for_those_inside_its_fence() -> None:
+    book = copy.deepcopy(BOOK)
+    book["geofences"] = {
+        "city": {"lat": 52.52, "lon": 13.405, "radius_km": 30},
+        "mall": {"polygon": [[52.50, 13.36], [52.50, 13.40], [52.53, 13.40], [52.53, 13.36]]},
+    }
+    book["campaigns"]["main"]["offers"] = {
+        "at_the_mall": {"content": "come in", "value": 30, "when": {"geofence": "mall"}},
+        "in_town": {"content": "visit us", "value": 20, "when": {"geofence": "city"}},
+    }
+    book["campaigns"]["main"]["policy"] = {"kind": "greedy"}
+    for lat, lon, expected in (
+        (52.51, 13.38, ["at_the_mall", "in_town"]), (52.51, 13.41, ["in_town"]), (48.1, 11.6, []), (None, None, []),
+    ):  # fmt: skip
+        place = {"lat": lat, "lon": lon, "device": "mobile", "network": "3g"}
+        inputs = read_inputs(visitor(), Request("page", limit=5), place, {}, T0)
+        found = decide(inputs, world(book, MODEL), now_ms=T0, rng=Random(1))
+        assert ids(found) == expected
+        assert (found.layout, found.media) == ("mobile_first", "low_bandwidth")
+
+
 # -- the laws of the blend ---------------------------------------------------------------------------------
 
 probabilities = st.floats(0.0, 1.0)
