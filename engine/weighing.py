@@ -40,7 +40,7 @@ def weigh(
     if len(options) > len(passed):
         options, chances = _best_steps(options, chances, p_none)
     posteriors, segment = world.posteriors, decision.segments[0] if decision.segments else ANY
-    best, ratio, strength = -math.inf, 1.0, PRIOR_STRENGTH
+    best, strength = -math.inf, PRIOR_STRENGTH
     for (offer, value, cost, step), p in zip(options, chances, strict=True):
         if step is not None:
             given[offer.name] = step
@@ -49,10 +49,10 @@ def weigh(
             candidates.append(Candidate(offer.name, max(value - cost, 1e-9), 0.0, offer.priority))
             decision.verdicts.append(Verdict(offer.name, NOT_DRAWN))
             continue
+        likely = p
         if posteriors is not None:
-            ratio = posteriors.ratio(offer.key, segment)
+            likely = min(1.0, p * posteriors.ratio(offer.key, segment))
             strength = PRIOR_STRENGTH + posteriors.of(offer.key, segment).n
-        likely = min(1.0, p * ratio)
         uplift = likely - p_none
         worth = uplift * value - likely * cost
         deviation = math.sqrt(max(likely * (1.0 - likely), 1e-12) / (strength + 1.0)) * abs(value - cost)

@@ -38,6 +38,7 @@ class Item(Shape):
     score: float | None
     propensity: Share
     reason: str
+    token: str | None = Field(default=None, description="What redeems it, where the offer has a redemption.")
 
 
 class Treatment(Shape):
@@ -130,6 +131,7 @@ class Decision(Shape):
     variants: dict[str, str]
     degraded: Degraded | None
     tier1: Harmony | None = None
+    qa: Literal["preview", "qa"] | None = None
     signals: SignalCounts | None = None
     explain: Any = None
 

@@ -64,6 +64,7 @@ class Properties(Snake):
     value: Amount | None = None
     decision_id: Id | None = None
     offer_id: Id | None = None
+    token: str | None = Field(default=None, description="Of the item redeemed; it says decision and offer.")
 
 
 class ConsentPreferences(Shape):
@@ -197,6 +198,8 @@ class DecideRequest(Shape):
     limit: Annotated[int, Field(ge=1, le=100)] | None = None
     deadline_ms: Annotated[int, Field(ge=1, le=10_000)] | None = None
     explain: bool | None = None
+    preview: str | None = Field(default=None, description="Of POST /v1/campaigns/preview: staged offers are shown.")
+    qa: dict[str, Any] | None = Field(default=None, description="With the admin key: {offer, segments} to force.")
 
 
 class Reward(Shape):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving import answers, contract, examples, rollout_answers
+from serving import answers, contract, examples, offer_shapes, rollout_answers
 from serving.routes_rollouts import VERBS
 
 _REF: Final = "#/components/schemas/{model}"
@@ -47,6 +47,7 @@ class _Operation:
 
 def _operations() -> list[_Operation]:
     a, c, e, o, r = answers, contract, examples, _Operation, rollout_answers
+    f = offer_shapes
     events: list[tuple[str, type[BaseModel], Any]] = [
         ("track", c.TrackEvent, e.TRACK), ("identify", c.IdentifyEvent, e.IDENTIFY), ("page", c.PageEvent, e.PAGE),
         ("screen", c.PageEvent, e.SCREEN), ("group", c.GroupEvent, e.GROUP), ("alias", c.AliasEvent, e.ALIAS),
@@ -88,6 +89,14 @@ def _operations() -> list[_Operation]:
           errors=(*_WRITES, 404, 409), status=202),
         *(o("post", f"/v1/rollouts/{{id}}/{verb}", f"By hand: {verb}", "admin", r.RolloutState, c.ByHand, e.BY_HAND,
             errors=(*_WRITES, 404, 409)) for verb in VERBS),
+        o("post", "/v1/redemptions/verify", "Verify a redemption token", "write", f.Redeemable, f.Verify, f.VERIFY,
+          {"valid": False, "reason": "FORGED"}, (*_WRITES, 404, 410)),
+        o("get", "/v1/redemptions/key", "The key that signs tokens", "admin", f.RedemptionKey, errors=(401, 403, 503)),
+        o("post", "/v1/campaigns/preview", "A token that shows what is staged", "admin", f.Preview, f.PreviewRequest,
+          f.PREVIEW, errors=_WRITES),
+        o("get", "/v1/catalogue", "The catalogue in force", "admin", f.CatalogueInForce, errors=(401, 403, 503)),
+        o("put", "/v1/catalogue", "Replace the catalogue", "admin", f.CatalogueTaken, "text/csv", errors=_WRITES,
+          query=(("skipBad", "boolean", "Leave rows out that cannot be read."),)),
         o("get", "/v1/campaigns", "The campaign book in force", "admin", a.BookInForce, errors=(401, 403, 503)),
         o("put", "/v1/campaigns", "Replace the campaign book", "admin", a.BookVersion, "application/yaml",
           answer_example=e.ROLLBACK, errors=(*_WRITES, 409), query=canary),
@@ -177,7 +186,7 @@ def _tag(path: str) -> str:
     return {
         "decide": "Decide", "decisions": "Decide", "score": "Decide", "tier1": "Decide",
         "profiles": "Profiles", "identities": "Profiles",
-        "campaigns": "Campaigns", "models": "Models", "train": "Models",
+        "redemptions": "Offers", "catalogue": "Offers", "campaigns": "Campaigns", "models": "Models", "train": "Models",
         "rollouts": "Models",
     }.get(name, "Observe")  # fmt: skip
 

@@ -18,6 +18,7 @@ from engine.findings import BookInvalid, Finding
 from engine.ids import partition_of, profile_id
 from serving.app import build_app
 from serving.keys import KeyRing
+from serving.offer_keys import OfferKeys
 from serving.settings import Settings
 from serving.tier1 import Tier1
 from training.rollout import Rollout
@@ -183,6 +184,14 @@ class FakeWorlds:
         self.version = version
         return version
 
+    async def catalogue(self) -> dict[str, Any]:
+        return {"version": None, "products": 0}
+
+    async def put_catalogue(
+        self, raw: bytes, name: str, rates: Mapping[str, float], *, skip_bad: bool = False
+    ) -> dict[str, Any]:
+        return {"version": "c1-00000000", "products": 1, "out_of_stock": 0, "skipped": []}
+
     async def models(self) -> list[dict[str, Any]]:
         return [{"version": "prior-1", "kind": "prior", "state": "champion"}]
 
@@ -225,7 +234,8 @@ class House:
         self.runs, self.desk = Runs(MemoryDocuments(), lambda: NOW_MS), FakeDesk()
         self.app = build_app(
             self.asks, self.worlds, self.settings, keys or KeyRing(),
-            clock=lambda: NOW_MS, message_key=b"k" * 32, dice=random.Random(7), trainings=self.runs, tier1=tier1,
+            clock=lambda: NOW_MS, message_key=b"k" * 32, dice=random.Random(7),
+            offer_keys=OfferKeys(b"r" * 32, b"p" * 32), trainings=self.runs, tier1=tier1,
             rollouts=self.desk,
         )  # fmt: skip
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=True)
