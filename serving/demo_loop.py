@@ -26,7 +26,7 @@ COMPRESSED: Final = {
     "KAIROS_TRAINING__GRACE_S": "2", "KAIROS_ROLLOUT__SHARES": "[0.0, 0.1, 0.5]",
     "KAIROS_ROLLOUT__MINIMUM_S": "[5, 8, 10]", "KAIROS_ROLLOUT__HORIZON_S": "[300, 300, 600]",
     "KAIROS_ROLLOUT__MINIMUM_USERS": "[100, 100, 150]", "KAIROS_ROLLOUT__MARGIN": "0.5",
-    "KAIROS_ROLLOUT__QUALITY_MARGIN": "0.1", "KAIROS_ROLLOUT__SAVE_EVERY_S": "10",
+    "KAIROS_ROLLOUT__QUALITY_MARGIN": "0.3", "KAIROS_ROLLOUT__SAVE_EVERY_S": "10",
 }  # fmt: skip
 """Settings of the demo's own Kairos. A tolerance of 50 % of conversion is for a demo alone."""
 
