@@ -14,12 +14,13 @@ from engine.errors import InvalidInput
 from engine.features import cart_of
 from engine.ids import DecisionId
 from engine.inputs import Inputs
+from engine.served import served_campaign
 from engine.signals import Signal
 from engine.supply import IN_CART, IN_VIEW, REDEEMED, SEEN, Charge, Forced, Supply
-from engine.terms import COST, REDEMPTIONS
+from engine.terms import COST, REDEMPTIONS, CompiledBudget
 from engine.tokens import PREVIEW, Redemption, read, read_redemption, redemption_token
 from engine.track import Track
-from engine.world import World
+from engine.world import CHALLENGER, World
 
 VIEW_MS: Final = 30 * 60_000
 """A product is in view for as long as a visit lasts without another signal."""
@@ -46,6 +47,11 @@ class Desk:
         """
         needs, forced = world.book.needs, self._forced(world.book, payload, now_ms)
         budgets = needs.budgets.get(payload["placement"])
+        if world.side is not None and world.side.book is not world.book:
+            # The book on trial may have budgets of its own; where both have one, that in force counts.
+            tried = world.side.book.needs.budgets.get(payload["placement"], ())
+            known = {budget.key for budget in budgets or ()}
+            budgets = (*(budgets or ()), *(b for b in tried if b.key not in known)) or None
         counted = needs.counted and bool(track.offer_times)
         if budgets is None and world.catalogue is None and not counted and forced is None:
             return None
@@ -80,19 +86,21 @@ class Desk:
         self, world: World, decision: Decision, supply: Supply, partition: Partition, root: str, now_ms: int
     ) -> None:
         """Spend what the offers shown cost their budgets, and put the charges on record with the decision."""
-        campaign = world.book.campaign(decision.campaign)
+        own = world.side if decision.arm == CHALLENGER and world.side is not None else world
+        campaign = served_campaign(own.book, decision)
         if campaign is None or not decision.served:
             return
         decision_id = str(DecisionId(partition.index, partition.epoch, partition.seq + 1, len(partition.pending)))
+        budgets = budgets_of(world)
         for key in decision.served:
             if key not in supply.budgets:
                 continue
-            budget = world.book.needs.by_offer[key]
             name = key.partition(".")[2]
             item = next(i for i in decision.items if i.id == name and i.kind == "offer")
             cost = item.discount if item.discount is not None else campaign.offer_by_name[name].cost
-            amount = cost if budget.unit == COST else 1.0
-            supply.charges.append(self.leases.take(budget, amount, now_ms, partition.index, (decision_id, name), root))
+            amount = cost if budgets[key].unit == COST else 1.0
+            charge = self.leases.take(budgets[key], amount, now_ms, partition.index, (decision_id, name), root)
+            supply.charges.append(charge)
 
     def finish(self, body: dict[str, Any], decision: Decision, inputs: Inputs, decision_id: str | None) -> None:
         """Give the items that can be redeemed their tokens, and say so where a decision was for QA."""
@@ -128,6 +136,12 @@ class Desk:
         """What a superseded decision had taken of budgets; returns what comes back, for the record."""
         charges: list[Charge] = stub[8] if len(stub) > 8 else []
         return self.leases.give_back(partition.index, charges, now_ms, decision_id) if charges else []
+
+
+def budgets_of(world: World) -> dict[str, CompiledBudget]:
+    """Every budget of the book in force, and those that only a book on trial has."""
+    tried = world.side.book.needs.by_offer if world.side is not None else {}
+    return {**tried, **world.book.needs.by_offer}
 
 
 def _check_forced(book: CompiledBook, placement: str, asked: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from actors.desk import Desk
+from actors.desk import Desk, budgets_of
 from actors.leases import Balance, Leases
 from actors.ledger import Ledger, Life
 from actors.settling import is_over, settle
@@ -99,7 +99,7 @@ class Treasury:
         world = self._shard.worlds.current
         if world is None:
             return []
-        return list({b.key: b for by in world.book.needs.budgets.values() for b in by}.values())
+        return list(budgets_of(world).values())
 
     # -- this life -------------------------------------------------------------------------------------
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -180,3 +183,76 @@ async def test_an_even_pace_holds_over_a_whole_day_of_grants() -> None:
         await ledger.grant("a", "0.1.0", 10**9, one.limit(now, period), None)
         given.append((await ledger.account("a")).given)
     assert given == [24 + 10 * hour if 24 + 10 * hour < 240 else 240 for hour in range(24)]
+
+
+# -- many lives over one ledger that may fail at every step --------------------------------------------
+
+
+class Failing(MemoryDocuments):
+    """Documents whose next change is lost on its way there, or on its way back."""
+
+    next: str = ""
+
+    async def compare_and_set(self, name: str, expected_rev: int, document: Mapping[str, Any]) -> bool:
+        fault, self.next = self.next, ""
+        if fault == "lost":
+            raise Unavailable("store_unavailable", "before it was written")
+        done = await super().compare_and_set(name, expected_rev, document)
+        if fault == "answer lost":
+            raise Unavailable("store_unavailable", "after it was written")
+        return done
+
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from(["refill", "spend", "shrink", "kill", "lower"]),
+        st.integers(0, 2),
+        st.integers(1, 9),
+        st.sampled_from(["", "", "lost", "answer lost"]),
+    ),
+    max_size=60,
+)
+
+
+@given(moves, st.integers(1, 30))
+@settings(max_examples=120, deadline=None)
+def test_no_order_of_leases_spending_deaths_and_lost_answers_overspends(
+    steps: list[tuple[str, int, int, str]], limit: int
+) -> None:
+    """`journal` is what each life has really spent; what it believes of its grant is what the shard would."""
+
+    async def play() -> None:
+        documents = Failing()
+        ledger, generation = Ledger(documents), [0, 0, 0]
+        granted: dict[str, float] = {}
+        journal: dict[str, float] = {}
+        top = limit
+        for move, shard, amount, fault in steps:
+            life = f"{shard}.{generation[shard]}"
+            held, spent = granted.setdefault(life, 0.0), journal.setdefault(life, 0.0)
+            documents.next = fault
+            with suppress(Unavailable):
+                if move == "refill":
+                    granted[life] = await ledger.grant("a", life, spent + amount, top, None)
+                elif move == "spend" and held - spent >= 1:
+                    journal[life] += 1
+                elif move == "shrink" and held - spent > 1:
+                    granted[life] = spent + 1
+                    granted[life] = await ledger.grant("a", life, spent + 1, top, None)
+                elif move == "kill":
+                    await ledger.settle("a", life, spent)
+                    generation[shard] += 1
+                elif move == "lower":
+                    top = max(1, top - 1)
+            documents.next = ""
+            if move == "kill" and generation[shard] == int(life.partition(".")[2]):
+                # Whoever settles next does so again.
+                await ledger.settle("a", life, spent)
+                generation[shard] += 1
+            assert sum(journal.values()) <= (await ledger.account("a")).given <= limit
+        for life, spent in journal.items():
+            await ledger.settle("a", life, spent)
+        account = await ledger.account("a")
+        assert (account.settled, account.grants) == (sum(journal.values()), {})
+
+    asyncio.run(play())
