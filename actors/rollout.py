@@ -23,7 +23,7 @@ from engine.errors import Conflict, InvalidInput, NotFound
 from engine.prior import PriorModel
 from training.attribution import GRACE_MS
 from training.example import Example
-from training.rollout import ENGINE, LIVE, Event, Rollout, Step, look, pause, promote, resume, roll_back
+from training.rollout import ENGINE, Event, Rollout, Step, look, pause, promote, resume, roll_back
 from training.rollout_board import Board, Change, start_waiting, submit, taken
 from training.rollout_expected import Traffic, expected
 from training.rollout_plan import KINDS, Kind, Plan
@@ -237,9 +237,9 @@ class Rollouts:
         now_ms, running = self._clock(), board.running
         evidence = live["numbers"] if running is not None and live.get("rollout") == running.id else None
         return {
-            "rollouts": [told(one, now_ms) for one in board.all()],
-            "running": running and {**told(running, now_ms), "evidence": evidence},
-            "waiting": board.waiting and told(board.waiting, now_ms),
+            "rollouts": [one.told(now_ms) for one in board.all()],
+            "running": running and {**running.told(now_ms), "evidence": evidence},
+            "waiting": board.waiting and board.waiting.told(now_ms),
             "policy": POLICY,
             "traffic": {"usersPerDay": round(traffic.users_per_day, 1), "conversion": round(traffic.conversion, 5)},
             "expected": expected(self.settings.plan, traffic).to_dict(),
@@ -288,16 +288,3 @@ def _example(content: Sequence[Any]) -> Example:
     names = [name for name in Example.__dataclass_fields__ if name != "row"]
     fields = dict(zip(names, content, strict=True))
     return Example(**{**fields, "trial": tuple(fields["trial"])}, row=NO_ROW)
-
-
-def told(rollout: Rollout, now_ms: int) -> dict[str, Any]:
-    """A rollout as `GET /v1/rollouts` says it."""
-    live = rollout.phase in LIVE
-    return {
-        "id": rollout.id, "kind": rollout.kind, "candidate": rollout.candidate, "champion": rollout.champion,
-        "phase": str(rollout.phase), "stage": rollout.at.text, "share": rollout.at.share if live else 0.0,
-        "stageSeconds": round(rollout.elapsed_s(now_ms), 1) if live else None,
-        "why": rollout.why, "by": rollout.by, "reason": rollout.reason, "submittedMs": rollout.submitted_ms,
-        "startedMs": rollout.started_ms or None, "endedMs": rollout.ended_ms or None,
-        "stages": [stage.text for stage in rollout.plan.stages],
-    }  # fmt: skip

@@ -77,6 +77,17 @@ class Rollout:
             "share": self.at.share, "since_ms": self.since_ms,
         }  # fmt: skip
 
+    def told(self, now_ms: int) -> dict[str, Any]:
+        """As `GET /v1/rollouts` says it."""
+        live = self.phase in LIVE
+        return {
+            "id": self.id, "kind": self.kind, "candidate": self.candidate, "champion": self.champion,
+            "phase": str(self.phase), "stage": self.at.text, "share": self.at.share if live else 0.0,
+            "stageSeconds": round(self.elapsed_s(now_ms), 1) if live else None, "why": self.why, "by": self.by,
+            "reason": self.reason, "submittedMs": self.submitted_ms, "startedMs": self.started_ms or None,
+            "endedMs": self.ended_ms or None, "stages": [stage.text for stage in self.plan.stages],
+        }  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON keeps it."""
         return asdict(self)

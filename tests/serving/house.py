@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 
 from actors.memory import MemoryDocuments
-from actors.rollout import told
 from actors.runs import Runs
 from engine.dry_run import NOTHING
 from engine.errors import KairosError, NotFound
@@ -201,7 +200,7 @@ class FakeDesk:
 
     def __init__(self) -> None:
         self.log: list[tuple[Any, ...]] = []
-        self.rollout = told(Rollout("r1", "model", "m2", Plan(), NOW_MS), NOW_MS)
+        self.rollout = Rollout("r1", "model", "m2", Plan(), NOW_MS).told(NOW_MS)
 
     async def status(self) -> dict[str, Any]:
         return {
