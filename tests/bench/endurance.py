@@ -13,8 +13,8 @@ import psutil
 
 from actors.valkey_client import connect
 from tests.bench import shop
-from tests.bench.competitors import Kairos
-from tests.bench.load import drive
+from tests.bench.competitors import Kairos, cpu_s, subtract
+from tests.bench.load import Load, drive
 from tests.bench.rows import Row, at_most, measured, ratio
 
 N_VISITORS: Final = 20_000
@@ -39,6 +39,10 @@ class Sample:
     archive: float
     shards: float
     ingress: float
+    shard_us: float
+    """CPU of the shards a decision, snapshots and archiving included; what else runs here changes it little."""
+    cpu_us: float
+    """CPU of everything a decision."""
 
 
 def rows() -> list[Row]:
@@ -56,16 +60,20 @@ def rows() -> list[Row]:
     ) as kairos:
         began = time.monotonic()
         for _ in range(N_SAMPLES):
+            parts = kairos.parts()
+            before = cpu_s(parts)
             load = drive(kairos.url, bodies, 64, minutes * 60 / N_SAMPLES)
+            used = subtract(cpu_s(parts), before)
             n_failed += load.n_failed
-            samples.append(_sample(kairos, (time.monotonic() - began) / 60, load.rps, load.p99_ms))
+            samples.append(_sample(kairos, (time.monotonic() - began) / 60, load, used))
     found = [measured("bound of a partition's tail", tail / 2**20, "MiB"), *(r for s in samples for r in _table(s))]
-    half, last = samples[len(samples) // 2 - 1], samples[-1]
+    begin, half, last = samples[0], samples[len(samples) // 2 - 1], samples[-1]
     return [
         *found,
         at_most("store memory at the end / half-way", ratio(last.store, half.store), "x", 1.15),
         at_most("shards' memory at the end / half-way", ratio(last.shards, half.shards), "x", 1.15),
-        measured("rate at the end / at the beginning", ratio(last.rps, samples[0].rps), "x"),
+        measured("rate at the end / at the beginning", ratio(last.rps, begin.rps), "x"),
+        measured("shards' CPU a decision at the end / at the beginning", ratio(last.shard_us, begin.shard_us), "x"),
         at_most("requests that failed", float(n_failed), "", 0),
     ]
 
@@ -80,16 +88,20 @@ def _table(one: Sample) -> list[Row]:
         measured(f"{at}archive on disk", one.archive / mib, "MiB"),
         measured(f"{at}shards' memory", one.shards / mib, "MiB"),
         measured(f"{at}ingress memory", one.ingress / mib, "MiB"),
+        measured(f"{at}shards' CPU a decision", one.shard_us, "µs"),
+        measured(f"{at}CPU of all a decision", one.cpu_us, "µs"),
     ]
 
 
-def _sample(kairos: Kairos, at_min: float, rps: float, p99_ms: float) -> Sample:
-    used, log = asyncio.run(_store_bytes(kairos.store))
+def _sample(kairos: Kairos, at_min: float, load: Load, used: dict[str, float]) -> Sample:
+    held, log = asyncio.run(_store_bytes(kairos.store))
     parts = kairos.parts()
     archive = sum(path.stat().st_size for path in (kairos.directory / "data" / "archive").rglob("*.kseg"))
     return Sample(
-        at_min, rps, p99_ms, used, log, float(archive), _own(parts.get("shards", [])), _own(parts.get("ingress", []))
-    )
+        at_min, load.rps, load.p99_ms, held, log, float(archive),
+        _own(parts.get("shards", [])), _own(parts.get("ingress", [])),
+        used.get("shards", 0.0) / max(1, load.n) * 1e6, sum(used.values()) / max(1, load.n) * 1e6,
+    )  # fmt: skip
 
 
 def _own(processes: list[psutil.Process]) -> float:
