@@ -15,16 +15,17 @@ log = logging.getLogger("kairos.trainer")
 Run = dict[str, Any]
 """id, target, recipe (None: as seems best), why, state, attempt, asked_ms, started_ms, ended_ms, owner, stage, share,
 reason and message, findings, candidate, champion, n_rows, cancel."""
+Listing = list[Run]
 
 PREFIX: Final = "run."
 BOARD: Final = "training"
-"""The document that gives numbers to runs and holds who is training now: one at a time."""
+"""The document that gives numbers to runs, names those that are open, and holds who trains now: one at a time."""
 STATE: Final = "trainer"
 """The document in which the trainer tells how it stands."""
 QUEUED, RUNNING = "queued", "running"
 OVER: Final = ("submitted", "published", "kept", "refused", "failed", "cancelled")
 """How a run ends: handed to the rollout, in force (churn), kept without a rollout to hand it to; or not."""
-KEPT: Final = 200
+KEPT: Final = 100
 ATTEMPTS: Final = 20
 
 
@@ -41,15 +42,16 @@ class Runs:
         which reads everything that has come when it begins.
         """
         for _ in range(ATTEMPTS):
-            waiting = [run for run in await self.list() if run["state"] == QUEUED and run["target"] == target]
+            rev, board = await self._board()
+            waiting = [r for r in await self._of(board) if r["state"] == QUEUED and r["target"] == target]
             if waiting:
                 changes = {"recipe": recipe} if recipe == "retrain" else {}
                 if await self.change(waiting[0]["id"], QUEUED, **changes) is not None:
                     return str(waiting[0]["id"]), True
                 continue
-            rev, board = await self._board()
             number = int(board.get("n", 0)) + 1
-            if not await self._documents.compare_and_set(BOARD, rev, {**board, "n": number}):
+            opened = {**board, "n": number, "open": [*board.get("open", []), f"t{number}"]}
+            if not await self._documents.compare_and_set(BOARD, rev, opened):
                 continue
             run: Run = {
                 "id": f"t{number}", "target": target, "recipe": recipe, "why": why, "state": QUEUED, "attempt": 0,
@@ -68,9 +70,13 @@ class Runs:
             raise NotFound("unknown_run", f"no training {run_id}")
         return found[1]
 
-    async def list(self) -> list[Run]:
+    async def list(self) -> Listing:
         """Every run that is kept, the oldest first."""
         return sorted((run for _, _, run in await self._documents.list(PREFIX)), key=lambda run: int(run["id"][1:]))
+
+    async def open(self) -> Listing:
+        """Those that wait or are under way, the oldest first; unlike `list` it reads nothing else."""
+        return await self._of((await self._board())[1])
 
     async def cancel(self, run_id: str) -> Run:
         """Ask a run to end: one that waits never begins, one under way ends within seconds; one that is over stays."""
@@ -96,6 +102,8 @@ class Runs:
             if found is None or (only is not None and found[1]["state"] != only):
                 return None
             if await self._documents.compare_and_set(_name(run_id), found[0], {**found[1], **fields}):
+                if fields.get("state") in OVER:
+                    await self._close(run_id)
                 return {**found[1], **fields}
         raise Conflict("training_conflict", f"training {run_id} is being changed by others all the time; try again")
 
@@ -120,7 +128,7 @@ class Runs:
         """Let runs wait again whose trainer is dead: with `mine`, those of an earlier life of this owner, and always
         those of another that has given no sign for so long. One that has died in so many attempts is given up.
         """
-        under_way = [run for run in await self.list() if run["state"] == RUNNING]
+        under_way = [run for run in await self.open() if run["state"] == RUNNING]
         if not under_way:
             return
         _, board = await self._board()
@@ -151,6 +159,17 @@ class Runs:
         """How the trainer stands, as it last told; None where there never was one."""
         found = await self._documents.get(STATE)
         return found[1] if found else None
+
+    async def _of(self, board: Mapping[str, Any]) -> Listing:
+        found = [await self._documents.get(_name(run_id)) for run_id in board.get("open", [])]
+        return [one[1] for one in found if one is not None and one[1]["state"] not in OVER]
+
+    async def _close(self, run_id: str) -> None:
+        for _ in range(ATTEMPTS):
+            rev, board = await self._board()
+            left = [one for one in board.get("open", []) if one != run_id]
+            if await self._documents.compare_and_set(BOARD, rev, {**board, "open": left}):
+                return
 
     async def _board(self) -> tuple[int, dict[str, Any]]:
         return await self._documents.get(BOARD) or (0, {})

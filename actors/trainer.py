@@ -134,7 +134,7 @@ class Trainer:
         self._champion = champion.version if champion is not None else None
         await self._ask_for_what_is_due(champion)
         await self._runs.take_up(self._owner, self._settings.stale_ms, self._settings.attempts)
-        waiting = [run for run in await self._runs.list() if run["state"] == QUEUED]
+        waiting = [run for run in await self._runs.open() if run["state"] == QUEUED]
         done = await self.perform(waiting[0]) if waiting else None
         await self._tell()
         return done

@@ -287,3 +287,15 @@ async def test_runs_are_read_back_by_whoever_reaches_the_store() -> None:
     told = await elsewhere.told()
     assert told is not None
     assert (told["champion"], told["rows"], told["runs"]) == ("prior-1", 1_300, {"submitted": 1})
+
+
+async def test_what_is_open_is_known_without_reading_what_is_over() -> None:
+    school = await School().open()
+    school.source.arrive(examples(1_200))
+    first, _ = await school.runs.ask("request")
+    second, _ = await school.runs.ask("request", target="churn")
+    assert [run["id"] for run in await school.runs.open()] == [first, second]
+    await school.step()
+    await school.runs.cancel(second)
+    assert await school.runs.open() == []
+    assert [run["state"] for run in await school.runs.list()] == ["submitted", "cancelled"]
