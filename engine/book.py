@@ -14,6 +14,7 @@ from engine.book_types import read_model
 from engine.compiled import CompiledBook, CompiledCampaign, CompiledExperiment, CompiledOffer, Value, build_campaigns
 from engine.experiment_checks import check_experiments
 from engine.findings import BookInvalid, Finding, Findings, Loc
+from engine.layers import check_layers
 from engine.webhook_checks import check_webhooks
 
 __all__ = [
@@ -47,6 +48,7 @@ def load_book(data: object) -> Book:
     model = read_model(plain, findings)
     check_book(plain, findings)
     check_experiments(plain, findings)
+    check_layers(plain, findings)
     check_webhooks(plain, findings)
     # What is not plain data has been told as that; that it is missing now would only be confusing.
     errors = findings.errors[:n] + [finding for finding in findings.errors[n:] if finding.loc not in told]

@@ -127,6 +127,7 @@ class Experiment(Part):
 
     variants: dict[Name, dict[str, Any]]
     share: Share | None = None
+    layer: Name | None = None
 
 
 class Webhook(Part):

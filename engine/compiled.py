@@ -12,6 +12,7 @@ from engine.book_model import DEFAULT_CHURN_HORIZON_MS, DEFAULT_WEIGHTS, BookMod
 from engine.book_paths import override
 from engine.conditions import Compiled, compile_condition
 from engine.geo import Fence
+from engine.layers import Place, places_in_layers
 from engine.schema import STAGES, offer_code
 from engine.score import Weights
 from engine.segments import CompiledSegment
@@ -66,12 +67,11 @@ class CompiledOffer:
 
 @dataclass(frozen=True, slots=True)
 class CompiledExperiment:
-    """An experiment and the campaign of each variant; `low`–`high` is its part of the visitors."""
+    """An experiment and the campaign of each variant; `place` is its part of the visitors of its layer."""
 
     name: str
     key: str
-    low: float
-    high: float
+    place: Place
     variants: dict[str, CompiledCampaign]
 
 
@@ -106,9 +106,10 @@ class CompiledCampaign:
         """
         if not self.experiments:
             return self, None, None
-        layer = draw(f"layer.{self.name}")
+        # All experiments of a campaign stand in one layer.
+        layer = draw(self.experiments[0].place.salt)
         for experiment in self.experiments:
-            if experiment.low <= layer < experiment.high:
+            if experiment.place.low <= layer < experiment.place.high:
                 names = list(experiment.variants)
                 index = min(int(draw(experiment.key) * len(names)), len(names) - 1)
                 return experiment.variants[names[index]], experiment, names[index]
@@ -145,10 +146,11 @@ def build_campaigns(model: BookModel, data: Mapping[str, Any], version: str) -> 
     """Compile a typed book; `data` is what it was read from, which the variants of experiments change."""
     campaigns: dict[str, CompiledCampaign] = {}
     staged: dict[str, CompiledCampaign] = {}
+    places = places_in_layers(model)
     for name, campaign in model.campaigns.items():
         if campaign.enabled and campaign.stage != "draft":
             compiled = _campaign(name, campaign, data["campaigns"][name], model)
-            experiments = tuple(_experiments(name, campaign, data["campaigns"][name], model))
+            experiments = tuple(_experiments(name, campaign, data["campaigns"][name], model, places))
             into = campaigns if campaign.stage == "live" else staged
             into[name] = replace(compiled, experiments=experiments)
     placements = {place for campaign in model.campaigns.values() for place in campaign.placements}
@@ -261,15 +263,12 @@ def _value(worth: float | str, book: BookModel) -> Value:
     return Value("fixed", worth, 0.0, 0.0)
 
 
-def _experiments(name: str, spec: Campaign, raw: Mapping[str, Any], book: BookModel) -> Iterable[CompiledExperiment]:
-    given = [e.share for e in spec.experiments.values() if e.share is not None]
-    open_share = (1.0 - sum(given)) / max(1, len(spec.experiments) - len(given))
-    low = 0.0
+def _experiments(
+    name: str, spec: Campaign, raw: Mapping[str, Any], book: BookModel, places: Mapping[str, Place]
+) -> Iterable[CompiledExperiment]:
     for experiment_name, experiment in spec.experiments.items():
-        high = low + (open_share if experiment.share is None else experiment.share)
-        variants = {}
+        key, variants = f"{name}.{experiment_name}", {}
         for variant, changes in experiment.variants.items():
             changed = override(raw, changes)
             variants[variant] = _campaign(name, Campaign.model_validate(changed), changed, book)
-        yield CompiledExperiment(experiment_name, f"{name}.{experiment_name}", low, high, variants)
-        low = high
+        yield CompiledExperiment(experiment_name, key, places[key], variants)

@@ -22,4 +22,7 @@ def variant_for(
         known = inputs.assignments.get(experiment.key)
         if known is not None and known[0] in experiment.variants:
             return experiment.variants[known[0]], experiment, known[0]
-    return campaign.variant(lambda salt: bucket(salt, inputs.root))
+    found = campaign.variant(lambda salt: bucket(salt, inputs.root))
+    rivals = found[1].place.rivals if found[1] is not None else ()
+    # Who was in another experiment of the layer before the book changed stays out of this one.
+    return (campaign, None, None) if any(key in inputs.assignments for key in rivals) else found

@@ -39,7 +39,7 @@ def tell_weeks(weeks: int, visitors: int, book: Path, seed: int, workers: int, *
         typer.echo(line)
 
 
-def run_weeks(weeks: int, visitors: int, data: Mapping[str, Any], seed: int, workers: int = 1) -> dict[str, Any]:
+def run_weeks(weeks: int, visitors: int, data: dict[str, Any], seed: int, workers: int = 1) -> dict[str, Any]:
     """The report of all arms. The same arguments give the same figures, whatever the number of workers."""
     from training.recovery.figures import report
     from training.recovery.weeks import ARMS, Plan

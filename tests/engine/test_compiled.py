@@ -101,8 +101,8 @@ def test_a_variant_changes_what_its_path_names_and_nothing_else() -> None:
 
 def test_an_experiment_without_a_share_gets_what_the_others_leave() -> None:
     first, second = compiled(book(experiments=EXPERIMENTS)).campaigns["c"].experiments
-    assert (first.low, first.high) == (0.0, 0.25)
-    assert (second.low, second.high) == (0.25, 1.0)
+    assert (first.place.low, first.place.high) == (0.0, 0.25)
+    assert (second.place.low, second.place.high) == (0.25, 1.0)
 
 
 def test_a_visitor_is_in_one_experiment_and_its_variants_have_equal_parts() -> None:
