@@ -224,11 +224,6 @@ class Rollouts:
             self._users = Users(running.id, running.plan)
         return self._users
 
-    def forget(self, track: str) -> None:
-        """Erase the thread to a person from the evidence; counts remain."""
-        if self._users is not None:
-            self._users.forget(track)
-
     # -- told --------------------------------------------------------------------------------------------
 
     async def status(self, n_lines: int = 100) -> dict[str, Any]:

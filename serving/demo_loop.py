@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -57,7 +58,6 @@ class Loop:
         self.say(f"B. The first model is in force: {news.champion}. Now with more examples, for a better one.")
         await self._until(news, lambda: len(news.ended("promoted")) > 1, ask=True)
         self.say(f"C. A better one is in force: {news.champion}.")
-        await self._until(news, lambda: not news.busy)
         # Fitting needs the trainer's libraries: four seconds of imports that may pass while visitors come.
         from serving.demo_bad import keep_inverted, put_on_its_way
 
@@ -65,13 +65,24 @@ class Loop:
         bad = await keep_inverted(self.redis_url)
         self.say(f"   {bad.version}: {'passed' if bad.why_not is None else 'refused by the gates'}: {bad.why_not}")
         self.say("E. DEMO SWITCH: behind the gates' back, and without a shadow, it is put on its way all the same.")
-        rollout = await put_on_its_way(self.redis_url, bad.version)
-        before = len(news.ended("rolled_back"))
-        await self._until(news, lambda: len(news.ended("rolled_back")) > before)
-        gone = next(one for one in news.ended("rolled_back") if one["id"] == rollout)
+        gone = None
+        while gone is None:
+            await self._make_room(news)
+            rollout = await put_on_its_way(self.redis_url, bad.version)
+            # A training that ends just now may supersede it while it waits: then it is put on its way again.
+            await self._until(news, partial(news.is_over, rollout))
+            gone = next((one for one in news.ended("rolled_back") if one["id"] == rollout), None)
         lasted_s = (gone["endedMs"] - gone["startedMs"]) / 1000
         self.say(f"   rolled back by itself after {lasted_s:.0f} s; {news.champion} answers everybody.")
         self.say("The loop is closed: learned, tried, promoted, refused, rolled back, and nobody had to look.")
+
+    async def _make_room(self, news: News) -> None:
+        """Roll back by hand whatever is under way: one rollout at a time."""
+        await news.read()
+        running = news.rollouts.get("running")
+        if running:
+            body = {"by": "the demo", "why": "to make room"}
+            await self.client.post(f"/v1/rollouts/{running['id']}/rollback", json=body)
 
     async def _until(self, news: News, there: Callable[[], bool], ask: bool = False) -> None:
         waited_s = 0.0

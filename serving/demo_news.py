@@ -62,6 +62,10 @@ class News:
         """The rollouts that have come to this end, the newest first."""
         return [one for one in self.rollouts.get("rollouts", []) if one["phase"] == phase]
 
+    def is_over(self, rollout: str) -> bool:
+        """Whether a rollout has ended, in whichever way."""
+        return any(one["id"] == rollout and one["endedMs"] for one in self.rollouts.get("rollouts", []))
+
     @property
     def busy(self) -> bool:
         """Whether a training or a rollout is under way."""

@@ -94,8 +94,10 @@ class Users:
             if example.revision <= row["revision"]:
                 return False
             self._add(new)
-            gone = int(row["gone"] or example.withdrawn)
-            self._change(at, revision=example.revision, label=example.label, engaged=int(example.engaged), gone=gone)
+            if example.withdrawn:
+                self._forget(at)
+            else:
+                self._change(at, revision=example.revision, label=example.label, engaged=int(example.engaged))
             return True
         if row["stage"] == place and row["arm"] != arm and not row["gone"]:
             self._add(new)
@@ -144,12 +146,12 @@ class Users:
             row[name] = value
         self._totals[place] += contributions(row, self.slow_above)[0]
 
-    def forget(self, track: str) -> None:
-        """Lose the thread to a person; what is left are counts."""
-        for era in (0, 1):
-            at = self._index.pop(2 * _hash(track) + era, None)
-            if at is not None:
-                self._seen[at]["user"] = self._seen[at]["key"] = 0
+    def _forget(self, at: int) -> None:
+        """Take a decision out of the analysis, and lose the thread to whoever it was."""
+        self._change(at, gone=1)
+        row = self._seen[at]
+        del self._index[2 * int(row["user"]) + int(row["stage"] >= self.plan.shadows)]
+        row["user"] = row["key"] = 0
 
     def readings(self, place: int, *, scored: bool) -> Readings:
         """All guards as of now, in the stage at this place."""

@@ -103,13 +103,14 @@ def test_a_snapshot_is_the_whole_memory():
     assert again.numbers(1, scored=True) == users.numbers(1, scored=True)
 
 
-def test_what_is_left_of_a_forgotten_user_is_a_count():
-    users = seen(example("a", label=1), example("b"))
-    kept = totals(users).copy()
-    users.forget("a")
-    users.observe([example("a", revision=2, label=0)])
-    assert totals(users)[0, USERS] == kept[0, USERS] + 1, "she is nobody they know"
-    assert 0 in users._seen["user"][:2]
+def test_nothing_is_left_of_a_user_whose_decision_is_withdrawn():
+    users = seen(example("a", label=1), example("b"), example("b", stage=CANARY, arm="challenger"))
+    users.observe([example("b", stage=CANARY, arm="challenger", revision=2, withdrawn=True)])
+    assert totals(users)[1].sum() == 0
+    assert users._seen["user"][:3].tolist().count(0) == 1
+    again = Users.restore(users.snapshot(), SHORT)
+    again.observe([example("b", key="d_2", stage=CANARY)])
+    assert totals(again)[1, USERS] == 1, "what she does later is another's"
 
 
 def test_the_numbers_are_said_as_json_says_them():
