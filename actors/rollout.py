@@ -85,13 +85,10 @@ class Rollouts:
         """A candidate that has passed its gates; it starts at once where nothing is under way, else it waits.
 
         Raises:
-            engine.errors.InvalidInput: `bad_kind`. NotFound: `unknown_version`. Conflict: `already_champion`,
-            `already_submitted`.
+            engine.errors.InvalidInput: `bad_kind`, `not_servable`, `gates_refused`. NotFound: `unknown_version`.
+            Conflict: `already_champion`, `already_submitted`.
         """
-        if kind not in KINDS:
-            raise InvalidInput("bad_kind", f"kind: found {kind!r}, expected one of {', '.join(KINDS)}")
-        if not (kind == "model" and version == PriorModel.version) and await self._versions.get(kind, version) is None:
-            raise NotFound("unknown_version", f"no {kind} {version}")
+        await self._check_kept(kind, version)
         champion = await self._champions()
         if champion(kind) == version:
             raise Conflict("already_champion", f"{kind} {version} is in force already")
@@ -106,6 +103,21 @@ class Rollouts:
         board, events = await self._log.change(make)
         await self._alignment.align(board)
         return (await self._log.board()).find(events[0].rollout)
+
+    async def _check_kept(self, kind: str, version: str) -> None:
+        if kind not in KINDS:
+            raise InvalidInput("bad_kind", f"kind: found {kind!r}, expected one of {', '.join(KINDS)}")
+        if kind == "model" and version == PriorModel.version:
+            return
+        found = await self._versions.get(kind, version)
+        if found is None:
+            raise NotFound("unknown_version", f"no {kind} {version}")
+        card = found[0]
+        if kind == "model" and card.get("servable") is False:
+            raise InvalidInput("not_servable", f"model {version} cannot answer visitors: {card.get('why_not')}")
+        refused = [gate["sentence"] for gate in card.get("gates", ()) if gate["verdict"] == "refused"]
+        if refused:
+            raise InvalidInput("gates_refused", f"model {version} was refused: {'; '.join(refused)}")
 
     async def promote(self, rollout_id: str, by: str, why: str = "") -> Rollout:
         """Put the candidate in force now. Raises as `training.rollout.promote`; NotFound `unknown_rollout`."""

@@ -105,6 +105,14 @@ async def test_what_is_not_there_is_in_force_or_is_submitted_already_is_refused(
         await rollouts.submit("model", "prior-1", "")
     with pytest.raises(InvalidInput):
         await rollouts.submit("offer", "m1", "")  # type: ignore[arg-type]
+    versions = town.stores.versions
+    await versions.put("model", "strange", {"servable": False, "why_not": "other columns"}, b"s")
+    with pytest.raises(InvalidInput, match="other columns"):
+        await rollouts.submit("model", "strange", "")
+    gates = [{"gate": "leak", "verdict": "passed", "sentence": ""}, {"verdict": "refused", "sentence": "worse by far"}]
+    await versions.put("model", "worse", {"servable": True, "gates": gates}, b"w")
+    with pytest.raises(InvalidInput, match="worse by far"):
+        await rollouts.submit("model", "worse", "")
     await rollouts.submit("model", "m1", "")
     with pytest.raises(Conflict, match="already"):
         await rollouts.submit("model", "m1", "")
