@@ -173,17 +173,14 @@ def _of_arms(totals: Floats, share: float, plan: Plan, ratio: RatioTest) -> dict
 
 
 def _calibration(pooled: Floats) -> Floats:
-    """ln E against "the challenger's probabilities come true", less what speaks against the champion in the same way.
+    """ln E against "the challenger's probabilities come true", less what speaks against the champion's.
 
     As `training.evidence.CalibrationEvidence`. Taking something away keeps it valid, and a candidate that is no
-    further off than the champion is not held to be at fault for it.
+    further off than the champion is not held to be at fault for it: in a drift it is the cure.
     """
-    half = N_TILTS // 2
     mine, theirs = pooled[..., TILTS : TILTS + N_TILTS], pooled[..., TILTS + N_TILTS :]
-    up, down = logsumexp(mine[..., :half]), logsumexp(mine[..., half:])
-    log_e = np.logaddexp(up, down) - math.log(N_TILTS)
-    before = np.where(up > down, logsumexp(theirs[..., :half]), logsumexp(theirs[..., half:]))
-    return np.asarray(log_e - np.maximum(before - math.log(N_TILTS), 0.0))
+    before = logsumexp(theirs) - math.log(N_TILTS)
+    return np.asarray(logsumexp(mine) - math.log(N_TILTS) - np.maximum(before, 0.0))
 
 
 def logsumexp(logs: Floats) -> Floats:

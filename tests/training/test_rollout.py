@@ -65,6 +65,18 @@ def test_each_kind_of_harm_is_rolled_back_by_its_guard(world, stage, guard):
     assert guard in event.why, event.why
 
 
+def test_a_candidate_that_is_less_off_than_the_champion_is_not_at_fault():
+    def told(champion: float, challenger: float):
+        users = Users("r1", SHORT)
+        users.observe(replace(e, trial=(*e.trial[:3], champion, challenger)) for e in crowd(4000, rate=0.3))
+        return users.readings(0, scored=True).guards["calibration"]
+
+    assert told(0.34, 0.6) > 20, "the truth is 0.34"
+    assert told(0.7, 0.6) < 0
+    assert told(0.28, 0.6) > 20, "further off than the champion, if the other way"
+    assert told(0.02, 0.45) < 0
+
+
 def test_a_split_that_is_not_as_planned_is_invalid_and_goes_back():
     users = users_of(crowd(2000, stage="canary-0.1", share=0.3))
     after, event = judged(at(1), users, 5)
