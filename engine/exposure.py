@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.assess import known_segments, read_visitor, stage_and_score, update_segments
+from engine.assess import Reading, known_segments, read_visitor, stage_and_score, update_segments
 from engine.compiled import CompiledBook, CompiledCampaign
 from engine.decision import Decision
 from engine.eligibility import eligible_offers
@@ -49,18 +49,20 @@ def exposed(inputs: Inputs, decision: Decision, book: CompiledBook, now_ms: int)
         return False
     world = World(book, None if decision.conversion is None else Recorded(decision.conversion))
     reading = read_visitor(inputs, world)
-    first: Any = None
-    for n, variant in enumerate(experiment.variants.values()):
-        answer = _answer(variant, reading, inputs, book, now_ms)
-        if n and answer != first:
+    # What a visitor was in already may itself be the variant's doing, so it is looked at as if nothing had been, too.
+    control, *others = experiment.variants.values()
+    for memberships in (known_segments(book, inputs.memberships), {}):
+        first = _answer(control, reading, inputs, memberships, now_ms)
+        if any(_answer(other, reading, inputs, memberships, now_ms) != first for other in others):
             return True
-        first = answer
     return False
 
 
-def _answer(variant: CompiledCampaign, reading: Any, inputs: Inputs, book: CompiledBook, now_ms: int) -> Any:
+def _answer(
+    variant: CompiledCampaign, reading: Reading, inputs: Inputs, memberships: dict[str, list[int]], now_ms: int
+) -> Any:
     found = stage_and_score(reading, inputs, variant)
-    _, inside = update_segments(reading, variant, found, known_segments(book, inputs.memberships), now_ms)
+    _, inside = update_segments(reading, variant, found, memberships, now_ms)
     passed, _ = eligible_offers(variant, reading.facts, inputs, now_ms)
     if not passed:
         return inside, ()

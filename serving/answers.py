@@ -207,6 +207,14 @@ class Models(Shape):
     models: list[dict[str, Any]]
 
 
+class Experiments(Shape):
+    """Experiments of the book in force, with intervals that hold at every look."""
+
+    experiments: list[dict[str, Any]]
+    as_of_ms: int | None
+    pending: bool = Field(description="Newer results are being worked out: ask again.")
+
+
 class TrainingAccepted(Shape):
     """A training will be done."""
 

@@ -26,12 +26,13 @@ from serving.keys import KeyRing
 from serving.meters import Meters
 from serving.offer_keys import OfferKeys
 from serving.places import Proxies, places_of
-from serving.ports import Clock, Readiness, RolloutDesk, Trainings, Worlds
+from serving.ports import Clock, ExperimentResults, Readiness, RolloutDesk, Trainings, Worlds
 from serving.problems import Reply, WrongMethod, problem, problem_of
 from serving.routes_about import About
 from serving.routes_books import Books
 from serving.routes_catalogue import Catalogue
 from serving.routes_decide import Deciding
+from serving.routes_experiments import ExperimentCalls
 from serving.routes_id import VisitorId
 from serving.routes_observe import Observing
 from serving.routes_profiles import Profiles, Records
@@ -90,6 +91,7 @@ def build_app(
     readiness: Readiness | None = None,
     dice: random.Random | None = None,
     trainings: Trainings | None = None,
+    experiments: ExperimentResults | None = None,
     rollouts: RolloutDesk | None = None,
     tier1: Tier1 | None = None,
     offer_keys: OfferKeys | None = None,
@@ -108,7 +110,7 @@ def build_app(
         asks=asks, worlds=worlds, settings=settings, keys=keys, clock=clock, message_key=message_key,
         dice=dice or random.Random(secrets.randbits(128)), meters=meters,
         contexts=ContextReader(places=places_of(settings)), consents=ConsentReader(settings.consent),
-        trainings=trainings, rollouts=rollouts, offer_keys=offer_keys or OfferKeys(),
+        trainings=trainings, experiments=experiments, rollouts=rollouts, offer_keys=offer_keys or OfferKeys(),
         tier1=tier1 or Tier1(settings.tier1), agreements=Agreements(meters.registry),
         first_party=_first_party(settings),
     )  # fmt: skip
@@ -164,6 +166,7 @@ def _routes(room: Room, readiness: Readiness | None) -> list[Route]:
         route("GET", "/v1/redemptions/key", redemptions.key, "admin"),
         route("POST", "/v1/campaigns/preview", redemptions.preview, "admin", SMALL),
         route("GET", "/v1/models", books.models, "admin"),
+        route("GET", "/v1/experiments", ExperimentCalls(room).read, "admin"),
         route("POST", "/v1/train", training.ask, "admin", SMALL),
         route("GET", "/v1/train", training.list, "admin"),
         route("GET", "/v1/train/{id}", training.read, "admin"),

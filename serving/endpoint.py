@@ -22,7 +22,7 @@ from serving.first_party import FirstParty
 from serving.keys import KeyRing
 from serving.meters import Meters
 from serving.offer_keys import OfferKeys
-from serving.ports import Clock, RolloutDesk, Trainings, Worlds
+from serving.ports import Clock, ExperimentResults, RolloutDesk, Trainings, Worlds
 from serving.problems import Headers, Reply, problem, problem_of
 from serving.settings import Settings, is_loopback
 from serving.tier1 import Tier1
@@ -52,6 +52,7 @@ class Room:
     agreements: Agreements
     first_party: FirstParty | None
     trainings: Trainings | None = None
+    experiments: ExperimentResults | None = None
     rollouts: RolloutDesk | None = None
     offer_keys: OfferKeys = field(default_factory=OfferKeys)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actors.experiments_board import ExperimentBoard
 from actors.hosting import epoch_ms
 from actors.publishing import Publisher
 from actors.router import Router
@@ -78,6 +79,7 @@ class Ingress:
             message_key=await stores.table.secret("messages"),
             readiness=self._readiness,
             trainings=Runs(stores.documents, epoch_ms),
+            experiments=ExperimentBoard(stores.documents, epoch_ms),
             rollouts=PublishedRollouts(stores, publisher, options.settings, epoch_ms),
             tier1=tier1,
             offer_keys=await OfferKeys.read(stores.table),

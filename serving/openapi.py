@@ -78,6 +78,7 @@ def _operations() -> list[_Operation]:
           errors=_WRITES),
         o("get", "/v1/tier1", "Tier 1 as this ingress sees it", "admin", a.Tier1State, errors=(401, 403)),
         o("get", "/v1/models", "Models with their cards", "admin", a.Models, errors=(401, 403, 503)),
+        o("get", "/v1/experiments", "What experiments show so far", "admin", a.Experiments, errors=(401, 403, 503)),
         o("post", "/v1/train", "Ask for a training", "admin", a.TrainingAccepted, c.TrainRequest, e.TRAIN, e.TRAINED,
           _WRITES, status=202),
         o("get", "/v1/train", "Trainings, and how the trainer stands", "admin", a.Trainings, errors=(401, 403, 503)),
@@ -186,8 +187,8 @@ def _tag(path: str) -> str:
     return {
         "decide": "Decide", "decisions": "Decide", "score": "Decide", "tier1": "Decide",
         "profiles": "Profiles", "identities": "Profiles",
-        "redemptions": "Offers", "catalogue": "Offers", "campaigns": "Campaigns", "models": "Models", "train": "Models",
-        "rollouts": "Models",
+        "redemptions": "Offers", "catalogue": "Offers", "campaigns": "Campaigns", "experiments": "Campaigns",
+        "models": "Models", "train": "Models", "rollouts": "Models",
     }.get(name, "Observe")  # fmt: skip
 
 

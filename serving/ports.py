@@ -106,3 +106,11 @@ class Worlds(Protocol):
 
     async def models(self) -> list[dict[str, Any]]:
         """The models with their cards."""
+
+
+class ExperimentResults(Protocol):
+    """What experiments show so far (`actors.experiments_board`)."""
+
+    async def read(self) -> dict[str, Any]:
+        """`experiments`, as of `asOfMs`; `pending` where newer ones are being worked out."""
+        ...

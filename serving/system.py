@@ -20,6 +20,7 @@ import httpx
 from actors.archive_settings import DAY_MS, ArchiveSettings
 from actors.datalock import DataLock
 from actors.embedded import EmbeddedStore
+from actors.experiments_board import ExperimentsHost
 from actors.hosting import HostOptions, epoch_ms
 from actors.messenger_host import MessengerHost
 from actors.publishing import Publisher
@@ -107,6 +108,7 @@ class System:
         self._stores: Stores | None = None
         self._runtime: Any = None
         self._messenger: MessengerHost | None = None
+        self._experiments: ExperimentsHost | None = None
         self._deployment: ModuleType | None = None
         self._ray_node: Any = None
         self._shared: dict[str, str] = {}
@@ -266,6 +268,8 @@ class System:
         finally:
             await shards
         self._record.note(settings.port)
+        self._experiments = ExperimentsHost(self._url, settings.archive_place)
+        self._experiments.start()
         if settings.webhooks:
             to = destinations_of(settings)
             self._messenger = MessengerHost(self._url, settings.archive_place, to, http_post())
@@ -314,9 +318,10 @@ class System:
     async def stop(self) -> None:
         """Stop in reverse order; nothing of this run is left."""
         deployment = self._deployment
-        if self._messenger is not None:
-            await asyncio.to_thread(self._messenger.stop)
-            self._messenger = None
+        for beside_it in (self._messenger, self._experiments):
+            if beside_it is not None:
+                await asyncio.to_thread(beside_it.stop)
+        self._messenger = self._experiments = None
         if self._stores is not None:
             await _at_most(2.0, say_draining(self._stores.documents))
         if deployment is not None:

@@ -223,6 +223,13 @@ class FakeDesk:
         return self.rollout
 
 
+class NoExperiments:
+    """A book without experiments."""
+
+    async def read(self) -> dict[str, Any]:
+        return {"experiments": [], "asOfMs": NOW_MS, "pending": False}
+
+
 class House:
     """The application with its fakes, and a client."""
 
@@ -234,7 +241,7 @@ class House:
         self.app = build_app(
             self.asks, self.worlds, self.settings, keys or KeyRing(),
             clock=lambda: NOW_MS, message_key=b"k" * 32, dice=random.Random(7),
-            offer_keys=OfferKeys(b"r" * 32, b"p" * 32), trainings=self.runs, tier1=tier1,
+            offer_keys=OfferKeys(b"r" * 32, b"p" * 32), trainings=self.runs, experiments=NoExperiments(), tier1=tier1,
             rollouts=self.desk,
         )  # fmt: skip
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=True)

@@ -1,0 +1,113 @@
+"""Experiments for whoever asks over HTTP: worked out beside the hot path, on request only, and kept in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from actors.archive import open_archive
+from actors.experiments import ExperimentReader
+from actors.history import History
+from actors.hosting import LoopThread, epoch_ms
+from actors.segments import Segments
+from actors.stores import Documents, Stores
+from actors.valkey import valkey_stores
+from engine.errors import KairosError
+
+log = logging.getLogger("kairos.experiments")
+
+RESULTS, WANTED = "experiments/results", "experiments/wanted"
+FRESH_MS: Final = 10_000
+"""Results younger than this are given as they are."""
+EVERY_S: Final = 0.5
+_LOOK_S: Final = 0.1
+
+
+class ExperimentBoard:
+    """What an ingress reads: the last results, and a request for newer ones where these are old."""
+
+    def __init__(self, documents: Documents, clock: Callable[[], int], patience_s: float = 1.5) -> None:
+        self._documents, self._clock, self._patience_s = documents, clock, patience_s
+
+    async def read(self) -> dict[str, Any]:
+        """Results with the time they are of; `pending` where newer ones are still being worked out."""
+        now_ms = self._clock()
+        kept = await self._documents.get(RESULTS)
+        if kept is None or now_ms - kept[1]["asOfMs"] >= FRESH_MS:
+            await _put(self._documents, WANTED, {"at_ms": now_ms})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_s):
+                    while kept is None or kept[1]["asOfMs"] < now_ms:
+                        await asyncio.sleep(_LOOK_S)
+                        kept = await self._documents.get(RESULTS)
+        if kept is None:
+            return {"experiments": [], "asOfMs": None, "pending": True}
+        return {**kept[1], "pending": now_ms - kept[1]["asOfMs"] >= FRESH_MS}
+
+
+class ExperimentsHost:
+    """Answers the board's requests, on an event loop of its own thread. Verbs: start, stop."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        archive: str | None,
+        open_stores: Callable[[str], Stores] = valkey_stores,
+        clock: Callable[[], int] = epoch_ms,
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._redis_url, self._archive, self._open_stores = redis_url, archive, open_stores
+        self._clock, self._every_s = clock, every_s
+        self._thread = LoopThread("experiments")
+        self._work: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin beside whatever else runs; nothing is read before somebody asks."""
+        self._thread.run(self._start())
+
+    async def _start(self) -> None:
+        self._work = asyncio.create_task(self._live())
+
+    async def _live(self) -> None:
+        stores = self._open_stores(self._redis_url)
+        segments = None if self._archive is None else Segments(open_archive(self._archive))
+        reader = ExperimentReader(stores, History(stores.journal, segments, foreign=True), self._clock)
+        answered_ms = 0
+        try:
+            while True:
+                try:
+                    wanted = await stores.documents.get(WANTED)
+                    if wanted is not None and wanted[1]["at_ms"] > answered_ms:
+                        now_ms = max(self._clock(), wanted[1]["at_ms"])
+                        await reader.advance()
+                        found = {"experiments": await reader.results(), "asOfMs": now_ms}
+                        await _put(stores.documents, RESULTS, found)
+                        answered_ms = now_ms
+                except KairosError as failure:
+                    log.warning("experiments: %s", failure.message)
+                except Exception:
+                    log.exception("experiments: they cannot be evaluated")
+                await asyncio.sleep(self._every_s)
+        finally:
+            await stores.close()
+
+    def stop(self) -> None:
+        """End it; what was read is read again after the next start."""
+        self._thread.run(self._stop(), 10.0)
+        self._thread.stop()
+
+    async def _stop(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._work
+
+
+async def _put(documents: Documents, name: str, document: dict[str, Any]) -> None:
+    while True:
+        known = await documents.get(name)
+        if await documents.compare_and_set(name, 0 if known is None else known[0], document):
+            return

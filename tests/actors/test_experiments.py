@@ -1,0 +1,98 @@
+"""Experiments and thresholds read from a real journal, written by shards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from actors.calibrating import find_segment, recorded_sessions
+from actors.experiments import ExperimentReader
+from actors.history import History
+from actors.memory import memory_stores
+from engine.book import compile_book, load_book
+from engine.errors import NotFound
+from serving.cli.calibrate import lines_of, proposals
+from serving.cli.experiments import lines_of as experiment_lines
+from tests.actors.town import BOOK, Town, scroll
+from tests.engine.builders import MINUTE, signal
+
+CAMPAIGN: dict[str, Any] = {
+    **BOOK["campaigns"]["cart"],
+    "experiments": {"depth": {"variants": {"control": {}, "lower": {"segments.deep.all[0].above": 0.6}}}},
+}
+BOOK_WITH: dict[str, Any] = {**BOOK, "campaigns": {"cart": CAMPAIGN}}
+N = 64
+
+
+@pytest.fixture
+async def town() -> AsyncIterator[Town]:
+    """Visitors who read more or less of a page and are decided for; who reads beyond 65 % buys."""
+    made = await Town(memory_stores(), n_partitions=2).start(BOOK_WITH)
+    for n in range(N):
+        track, share = f"anon:{n}", (n + 0.5) / N
+        await made.observe(track, scroll(share, made.clock.now_ms))
+        await made.decide(track)
+        if share > 0.65:
+            order = signal("order_completed", made.clock.now_ms + 1, message=n + 10**6, order_id=f"o{n}", value=20.0)
+            await made.observe(track, order)
+    made.clock.now_ms += 30 * MINUTE
+    yield made
+    await made.stop()
+
+
+async def test_the_journal_tells_who_was_exposed_and_who_converted(town: Town) -> None:
+    reader = ExperimentReader(town.stores, History(town.stores.journal, None), town.clock)
+    assert await reader.advance() > 0
+    (told,) = await reader.results()
+    assert told["experiment"] == "cart.depth"
+    assert sum(v["assigned"] for v in told["variants"]) == N
+    # The variants differ for those between the two thresholds alone.
+    exposed = sum(v["exposed"] for v in told["variants"])
+    assert exposed == sum(0.6 < (n + 0.5) / N <= 0.7 for n in range(N))
+    assert sum(v["matured"] for v in told["variants"]) == exposed
+    bought = sum(v["conversion"]["mean"] * v["matured"] for v in told["variants"])
+    assert bought == sum(0.65 < (n + 0.5) / N <= 0.7 for n in range(N))
+    assert any("minus control" in line for line in experiment_lines([told]))
+
+
+async def test_reading_on_adds_what_is_new_and_nothing_twice(town: Town) -> None:
+    reader = ExperimentReader(town.stores, History(town.stores.journal, None), town.clock)
+    await reader.advance()
+    before = await reader.results()
+    assert await reader.advance() == 0
+    assert await reader.results() == before
+    await town.decide("anon:new")
+    await reader.advance()
+    (told,) = await reader.results()
+    assert sum(v["assigned"] for v in told["variants"]) == N + 1
+
+
+async def test_a_threshold_is_proposed_from_recorded_sessions(town: Town) -> None:
+    book = compile_book(load_book(BOOK_WITH), "b")
+    sessions = await recorded_sessions(town.stores, History(town.stores.journal, None), book, "deep", town.clock)
+    assert len(sessions.converted) == N
+    found = proposals(sessions, 0.95, "converts")
+    (clause,) = found["clauses"]
+    assert (clause["path"], clause["feature"], clause["threshold"]) == ("all[0]", "scroll_share", 0.7)
+    assert clause["now"]["precision"] == 1.0
+    assert clause["now"]["recall"] < 0.9
+    assert clause["proposed"]["recall"] == 1.0
+    assert 0.6 < clause["proposed"]["threshold"] < 0.67
+    assert any("proposed  above" in line for line in lines_of(sessions, 0.95, "converts"))
+
+
+async def test_those_who_leave_can_be_what_is_looked_for(town: Town) -> None:
+    book = compile_book(load_book(BOOK_WITH), "b")
+    sessions = await recorded_sessions(town.stores, History(town.stores.journal, None), book, "deep", town.clock)
+    (clause,) = proposals(sessions, 0.95, "leaves")["clauses"]
+    assert clause["proposed"] is None
+    assert clause["now"]["precision"] == 0.0
+
+
+def test_a_segment_is_found_by_either_name() -> None:
+    book = compile_book(load_book(BOOK_WITH), "b")
+    assert find_segment(book, "deep")[1] is find_segment(book, "cart.deep")[1]
+    with pytest.raises(NotFound, match="did you mean"):
+        find_segment(book, "deeep")
