@@ -96,8 +96,8 @@ class Desk:
             if key not in supply.budgets:
                 continue
             name = key.partition(".")[2]
-            item = next(i for i in decision.items if i.id == name and i.kind == "offer")
-            cost = item.discount if item.discount is not None else campaign.offer_by_name[name].cost
+            given = (i.discount for i in decision.items if i.id == name and i.discount is not None)
+            cost = next(given, campaign.offer_by_name[name].cost)
             amount = cost if budgets[key].unit == COST else 1.0
             charge = self.leases.take(budgets[key], amount, now_ms, partition.index, (decision_id, name), root)
             supply.charges.append(charge)

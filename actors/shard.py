@@ -24,6 +24,7 @@ from actors.operations import Decided, Reply, Scene, unavailable
 from actors.ownership import Ownership
 from actors.partition import DamagedSnapshot, Partition, raise_for
 from actors.reading import Reading
+from actors.redeeming import redeem
 from actors.shard_settings import ShardSettings
 from actors.stores import Journal, Snapshots, Table
 from actors.treasury import Treasury
@@ -335,7 +336,7 @@ class SessionShard:
         if call.op == "reward":
             return self._forwarded(call, ops.reward(scene, call.payload))
         if call.op == "redeem":
-            return self._forwarded(call, ops.redeem(scene, call.payload))
+            return self._forwarded(call, redeem(scene, call.payload))
         if call.op == "supersede":
             return self._forwarded(call, ops.supersede(scene, call.payload))
         if call.op == "rewards":

@@ -22,8 +22,9 @@ log = logging.getLogger("kairos.shard")
 
 EARLY_MS: Final = 5_000
 """How long before a period begins its first lease is taken."""
-KEPT_MS: Final = 2 * 24 * 3600 * 1000
-"""How long accounts are kept after their period."""
+KEPT_MS: Final = 10 * 60_000
+"""How long accounts are kept after their period, and how often those to be forgotten are looked for."""
+SWEEP_MS: Final = 10 * 60_000
 
 
 class Treasury:
@@ -39,7 +40,7 @@ class Treasury:
         self._noted: tuple[dict[int, Position], dict[str, float]] | None = None
         self._noted_ms = 0.0
         self._told_ms = 0.0
-        self._looked_ms = 0.0
+        self._looked_ms = self._swept_ms = 0.0
         self._over: set[str] = set()
 
     @property
@@ -193,18 +194,24 @@ class Treasury:
         if _turn_ms() - self._looked_ms < self._shard.settings.settle_every_ms:
             return
         self._looked_ms = _turn_ms()
-        lives = await self.ledger.lives()
-        if self._told is None and not lives:
+        if self._told is None and not self._budgets():
             return
+        lives = await self.ledger.lives()
         over = {name for name, life in lives.items() if name != self.life and await is_over(life, self._shard.journal)}
         for name in sorted(over & self._over):
             if await settle(name, self.ledger, self._shard.journal, self._shard.history) is not None:
                 self.settled.append(name)
                 log.info("the budgets leased by life %s are settled", name)
         self._over = over
-        now_ms = self._shard.clock()
+        if _turn_ms() - self._swept_ms >= SWEEP_MS:
+            self._swept_ms = _turn_ms()
+            await self._sweep(self._shard.clock())
+
+    async def _sweep(self, now_ms: int) -> None:
+        """Forget the accounts of periods that are over; the log says how much of each was given out."""
         for name, account in (await self.ledger.accounts()).items():
             if account.until_ms is not None and account.until_ms + KEPT_MS < now_ms:
+                log.info("budget %s ended with %g given out", name, account.given)
                 await self.ledger.drop(name)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from engine.compiled import CompiledBook
+from engine.assumed import assumed
 from engine.decide import decide
 from engine.decision import CHOSEN, NO_OFFERS, NOT_DRAWN, Decision
 from engine.dice import SeededDice
@@ -20,7 +20,6 @@ from engine.ids import profile_id
 from engine.inputs import Inputs
 from engine.record import ENGINE_VERSION, Record, Versions
 from engine.schema import schema_hash
-from engine.supply import Supply
 from engine.world import World
 
 ABSENT: Final = "ABSENT"
@@ -149,16 +148,6 @@ class DryRun:
             "after": _shown(after),
             "why": [*_why(before, after, kinds), *_why_segments(was, now), *_why_offers(before, after, was, now)],
         }
-
-
-def assumed(inputs: Inputs, book: CompiledBook) -> Inputs:
-    """The inputs with whole budgets for offers whose budgets were not looked up then, since they had none."""
-    budgets = book.needs.budgets.get(inputs.request.placement)
-    if not budgets:
-        return inputs
-    supply = inputs.supply or Supply()
-    whole = {budget.key: budget.max for budget in budgets}
-    return replace(inputs, supply=replace(supply, budgets={**whole, **supply.budgets}))
 
 
 def changes(before: Decision, after: Decision) -> list[str]:

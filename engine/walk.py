@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.assess import assess_signals
+from engine.assumed import assumed
 from engine.decide import decide
 from engine.decision import Decision
 from engine.dice import SeededDice
-from engine.dry_run import assumed
 from engine.explain import explain
 from engine.ids import DecisionId
 from engine.inputs import Inputs, Request, read_inputs
