@@ -45,7 +45,7 @@ class Links:
 
     def park(self, call: Call, partition: Partition) -> bool:
         """Whether the call is about a track on its way; it then waits and comes back by itself."""
-        if call.op in ("link_done", "resume_link"):
+        if call.op in ("link_done", "resume_link", "link_here"):
             return False
         for name in ("track", "anon", "to", "root"):
             track = partition.live.get(call.payload.get(name, ""))
@@ -76,6 +76,8 @@ class Links:
             return _adopt(scene, payload)
         if call.op == "link_done":
             return self._finish(scene, payload)
+        if call.op == "link_here":
+            return self._settle_here(scene, payload["track"], payload["to"])
         if call.op == "known":
             return {"known": payload["track"] in scene.partition.live}
         if call.op == "settle":
@@ -159,6 +161,24 @@ class Links:
         partition.write([LINK_INTENT, anon, scene.now_ms, anon, generation])
         return self._drive(partition, track)
 
+    def _settle_here(self, scene: Scene, track_id: str, to: str) -> Reply:
+        """End a move whose target turned out to be in this partition."""
+        partition = scene.partition
+        track, head = partition.live.get(track_id), partition.live.get(to)
+        if track is None or track.pending_to is None:
+            return {"done": True}
+        if head is not None and head.pending_to is not None:
+            return {"waits": True}
+        if head is not None and (head.moved_to is not None or head.root != to):
+            return {"moved": head.moved_to or head.root}
+        before, generation = track.root, track.generation
+        partition.write([ADOPTED, track_id, scene.now_ms, to, generation, None])
+        partition.write(member_record(to, scene.now_ms, track_id, generation, True))
+        if before != track_id:
+            partition.write(member_record(before, scene.now_ms, track_id, generation, False))
+        partition.intents.pop(track_id, None)
+        return {"done": True}
+
     def _leave_segments(self, scene: Scene, user: str, anon: str) -> None:
         """What the user was found to be since the link may have been the other's doing; the next signal looks again."""
         root = scene.partition.live[user]
@@ -229,6 +249,19 @@ class Links:
         to, generation, state = str(track.pending_to), track.generation, track.snapshot()
         state[HOMES] = sorted({*track.homes, partition.index})
         while True:
+            if partition_of(to, partition.n_partitions) == partition.index:
+                # The root has come to live where this track sets out from: there is nothing to send.
+                reply = await self._shard.ask("link_here", {"track": track.id, "to": to}, partition.index)
+                if reply.get("done"):
+                    self._wake((partition.index, track.id))
+                    return True
+                if "moved" in reply:
+                    to = str(reply["moved"])
+                    continue
+                await asyncio.sleep(RETRY_S)
+                if partition.epoch != epoch or not partition.ready:
+                    return False
+                continue
             adopt = {"track": track.id, "root": to, "generation": generation, "snapshot": state}
             found = await self._adopted(partition_of(to, partition.n_partitions), adopt)
             if found is True:
