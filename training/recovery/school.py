@@ -43,6 +43,10 @@ class School:
     def hear(self, record: Record, at: DecisionId) -> None:
         """A record as it is written."""
         if record[0] == DECISION:
+            slots = record[8][2]
+            if not slots or len(slots[0][0]) < 2:
+                # No choice, no lesson.
+                return
             segments = record[8][3]
             self._segments[str(at)] = segments[0] if segments else ANY
         self._window.upsert(self._attribution.observe(0, (at.epoch, at.seq), [record]))
