@@ -7,6 +7,7 @@ from pathlib import Path
 
 from serving.books import read_book
 from serving.cli import COMMANDS
+from serving.settings import load_settings
 from tests.serving.test_cli import help_of
 
 PLACES = Path(__file__).parents[2]
@@ -18,6 +19,14 @@ def test_the_book_of_the_readme_is_valid():
     read = read_book(book.encode(), "README.md")
     assert list(read.book.model.campaigns) == ["welcome_back"]
     assert read.warnings == []
+
+
+def test_the_settings_of_the_readme_are_valid(tmp_path):
+    (settings,) = re.findall(r"```yml\n(.*?)```", TEXT, re.S)
+    (tmp_path / "kairos.yaml").write_text(settings, encoding="utf-8")
+    read = load_settings(tmp_path / "kairos.yaml", {})
+    assert read.identity.email
+    assert read.first_party.enabled
 
 
 def test_every_command_and_option_of_the_readme_exists():
