@@ -129,6 +129,7 @@ class Reading:
                 "memberships": inputs.memberships,
                 "served": inputs.served,
                 "assignments": inputs.assignments,
+                **({} if inputs.supply is None else {"supply": inputs.supply.told()}),
             },
             "explain": await self._explained(record),
         }

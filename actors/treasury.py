@@ -182,10 +182,14 @@ class Treasury:
         """Give back everything that is not spent; the shard is stopping and decides nothing more."""
         if self._told is None:
             return
-        for account, balance in self.leases.balances.items():
-            await self.ledger.settle(account, self.life, balance.spent)
-        await self.ledger.forget(self.life)
-        self._told = None
+        try:
+            for account, balance in self.leases.balances.items():
+                await self.ledger.settle(account, self.life, balance.spent)
+            await self.ledger.forget(self.life)
+            self._told = None
+        except KairosError as failure:
+            # Whoever looks around next settles it from the journals.
+            log.warning("the budgets of shard %d were not given back: %s", self._shard.index, failure.message)
 
     # -- other lives -----------------------------------------------------------------------------------
 

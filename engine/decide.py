@@ -37,7 +37,7 @@ from engine.inputs import Inputs
 from engine.policy import NONE, Candidate, Dice, draw, propensities
 from engine.score import Score
 from engine.sticky import bucket, variant_for
-from engine.terms import Step
+from engine.terms import Step, product_of
 from engine.weighing import weigh
 from engine.world import World
 
@@ -225,7 +225,7 @@ def _item(
     step = choice.steps.get(offer.name)
     if step is not None:
         values["discount"] = {"amount": step.amount, "percent": round(100.0 * step.share), "price": step.price}
-    product = inputs.supply.products.get(terms.product) if inputs.supply is not None and terms.product else None
+    product = product_of(terms, inputs.supply)
     if product is not None:
         values["catalogue"] = product._asdict()
     redeem_by_ms = None if terms.redeem_ms is None else now_ms + terms.redeem_ms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.compiled import CompiledOffer
 from engine.inputs import Inputs
-from engine.terms import COST, CompiledDiscount, Step, Terms
+from engine.terms import COST, CompiledDiscount, Step, Terms, product_of
 
 
 def steps_for(offer: CompiledOffer, terms: Terms, discount: CompiledDiscount, inputs: Inputs) -> list[Step]:
@@ -13,7 +13,7 @@ def steps_for(offer: CompiledOffer, terms: Terms, discount: CompiledDiscount, in
     The price is that of the offer's product, else of the cart.
     """
     supply = inputs.supply
-    product = supply.products.get(terms.product) if supply is not None and terms.product is not None else None
+    product = product_of(terms, supply)
     if product is not None and product.price is not None:
         steps = discount.steps(product.price, product.margin)
     else:

@@ -50,6 +50,14 @@ class Supply:
             None if f is None else [f.kind, f.segments, f.offer], self.charges,
         ]  # fmt: skip
 
+    def told(self) -> dict[str, Any]:
+        """For people: what was left of budgets, which products, what was charged to which account."""
+        return {
+            "budgets": self.budgets,
+            "products": {name: product._asdict() for name, product in self.products.items()},
+            "charges": [{"account": account, "amount": amount} for account, amount, _ in self.charges],
+        }
+
     @classmethod
     def from_list(cls, row: list[Any] | None) -> Supply | None:
         """Read `to_list` back; None stays None."""

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from engine.book_model import BookModel, Campaign, Offer
+from engine.catalogue import Product
 from engine.offer_model import Budget, Discount
 from engine.periods import Period, period_of
 from engine.supply import IN_CART, IN_VIEW, Supply
@@ -166,9 +167,17 @@ def terms_of(key: str, spec: Offer, campaign: Campaign, book: BookModel) -> Term
     return None if terms == NO_TERMS else terms
 
 
+def product_of(terms: Terms, supply: Supply | None) -> Product | None:
+    """The product an offer is about with this visitor: the one it names, else the one in view, else in the cart."""
+    if supply is None or terms.product is None:
+        return None
+    product = supply.products.get(terms.product)
+    return supply.products.get(IN_CART) if product is None and not terms.bound else product
+
+
 def missing_product(terms: Terms, supply: Supply | None) -> str | None:
     """Why an offer that is about a product cannot be made, in words; None where it can."""
-    product = None if supply is None or terms.product is None else supply.products.get(terms.product)
+    product = product_of(terms, supply)
     if product is None:
         if not terms.bound:
             return None

@@ -10,7 +10,8 @@ import typer
 
 from engine.errors import InvalidInput, KairosError, Unavailable
 
-app = typer.Typer(no_args_is_help=True, help="The shop's products: import them, see which are in force.")
+HELP = "The shop's products: import them, see which are in force."
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=HELP)
 Url = Annotated[str, typer.Option("--url", help="Where Kairos answers.")]
 Key = Annotated[str | None, typer.Option("--key", envvar="KAIROS_KEY", help="A key with scope admin.")]
 DEFAULT_URL = "http://127.0.0.1:8000"
