@@ -131,6 +131,14 @@ class Decision:
         decision.verdicts = [Verdict(*v) for v in row[17]]
         return decision
 
+    def _next(self) -> dict[str, Any]:
+        """The next best action: the offer that is worth most, and whether it is better than to wait."""
+        best = next((v for v in self.verdicts if v.offer == self.next_offer), None)
+        if best is None:
+            return {"action": "wait", "offer": None, "uplift": None, "p": None, "worth": None}
+        action = "show" if best.worth is not None and best.worth > 0.0 else "wait"
+        return {"action": action, "offer": best.offer, "uplift": self.next_uplift, "p": best.p, "worth": best.worth}
+
     def response(self, root: str, placement: str, decision_id: str | None) -> dict[str, Any]:
         """The body of `POST /v1/decide`; `decision_id` is None for an answer that could not be recorded."""
         s, harmony = self.score, self.harmony
@@ -152,7 +160,7 @@ class Decision:
                 "weights": s.weights._asdict(), "stage": s.stage,
             },
             "risk": {"conversion": self.conversion, "churn": self.churn},
-            "next": {"offer": self.next_offer, "uplift": self.next_uplift},
+            "next": self._next(),
             "model": {"version": self.model, "arm": self.arm},
             "holdout": self.holdout,
             "variants": self.variants,

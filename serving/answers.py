@@ -75,10 +75,13 @@ class Risk(Shape):
 
 
 class Next(Shape):
-    """The offer with the most uplift."""
+    """The next best action: the eligible offer that is worth most, or to wait."""
 
+    action: Literal["show", "wait"] = "wait"
     offer: str | None
     uplift: float | None
+    p: float | None = Field(default=None, description="The conversion probability with it.")
+    worth: float | None = Field(default=None, description="uplift × value − p × cost; to wait is worth 0.")
 
 
 class ModelRef(Shape):

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "srm": "Test whether users are split between arms as planned.",
     "tier1": "Who is asked for suggestions, how that goes, how far the tiers agree.",
     "rollout": "What is on its way to visitors: show, start, promote, roll back, pause.",
+    "cohorts": "Labels and traits of known visitors from a CSV file.",
     "experiments": "What experiments show so far, with intervals that hold at every look.",
     "calibrate": "Thresholds of a segment from recorded sessions and their outcomes.",
     "webhooks": "How webhooks stand, their dead letters, and sending them anew.",
