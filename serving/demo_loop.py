@@ -54,7 +54,7 @@ class Loop:
         news = News(self.client, lambda line: self.say("   " + line))
         await self._until(news, lambda: bool(news.champion))
         self.say(f"A. {news.champion} answers: nobody has learned anything yet. The trainer waits for examples.")
-        await self._until(news, lambda: len(news.ended("promoted")) > 0, ask=True)
+        await self._until(news, lambda: len(news.ended("promoted")) > 0)
         self.say(f"B. The first model is in force: {news.champion}. Now with more examples, for a better one.")
         await self._until(news, lambda: len(news.ended("promoted")) > 1, ask=True)
         self.say(f"C. A better one is in force: {news.champion}.")
