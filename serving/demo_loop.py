@@ -7,6 +7,7 @@ takes a real shop days. The gates, the rollout and its guards are the real ones.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,8 @@ COMPRESSED: Final = {
 
 def compressed_book(data_dir: Path) -> Path:
     """The sample book with windows of seconds, in a file of its own."""
-    text = files("serving").joinpath("samples", SAMPLE).read_text("utf-8").replace("within: 5m", "within: 15s")
+    text = files("serving").joinpath("samples", SAMPLE).read_text("utf-8")
+    text = re.sub(r"within: \d+m\b", "within: 15s", text)
     data_dir.mkdir(parents=True, exist_ok=True)
     path = data_dir / "compressed_book.yaml"
     path.write_text(text, "utf-8")
