@@ -287,3 +287,12 @@ async def test_erasing_a_user_takes_a_linked_email_with_its_devices_from_every_h
 def test_a_town_of_this_size_really_spreads_these_tracks() -> None:
     assert len({partition_of(track, 8) for track in EVERYBODY}) >= 3
     assert orjson.dumps(EVERYBODY)
+
+
+async def test_a_user_whose_device_another_has_claimed_is_erased_all_the_same(town: Town) -> None:
+    await greet(town, *EVERYBODY)
+    for a, b in EDGES:
+        await join(town, a, b)
+    assert (await join(town, DEVICE, "user:other"))["refused"]["code"] == "linked_elsewhere"
+    await erased(town, USER)
+    assert DEVICE not in await texts(town)
