@@ -6,16 +6,18 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.archive import open_archive
-from actors.experiments import ExperimentReader
 from actors.history import History
 from actors.hosting import LoopThread, epoch_ms
 from actors.segments import Segments
 from actors.stores import Documents, Stores
 from actors.valkey import valkey_stores
 from engine.errors import KairosError
+
+if TYPE_CHECKING:
+    from actors.experiments import ExperimentReader
 
 log = logging.getLogger("kairos.experiments")
 
@@ -74,7 +76,7 @@ class ExperimentsHost:
     async def _live(self) -> None:
         stores = self._open_stores(self._redis_url)
         segments = None if self._archive is None else Segments(open_archive(self._archive))
-        reader = ExperimentReader(stores, History(stores.journal, segments, foreign=True), self._clock)
+        reader: ExperimentReader | None = None
         answered_ms = 0
         try:
             while True:
@@ -82,6 +84,12 @@ class ExperimentsHost:
                     wanted = await stores.documents.get(WANTED)
                     if wanted is not None and wanted[1]["at_ms"] > answered_ms:
                         now_ms = max(self._clock(), wanted[1]["at_ms"])
+                        if reader is None:
+                            # Statistics are imported when somebody asks: who only serves should not pay for them.
+                            from actors.experiments import ExperimentReader
+
+                            history = History(stores.journal, segments, foreign=True)
+                            reader = ExperimentReader(stores, history, self._clock)
                         await reader.advance()
                         found = {"experiments": await reader.results(), "asOfMs": now_ms}
                         await _put(stores.documents, RESULTS, found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,11 @@ def test_the_settings_of_training_reach_the_trainer_in_its_units():
     assert trainer.most_rows == 5_000
     small = load_settings(None, {"KAIROS_TRAINING__MEMORY_MB": "64"})
     assert trainer_options(small, "redis://h").settings.most_rows < 70_000
+
+
+@pytest.mark.parametrize("module", ["actors.hosting", "actors.runtime", "serving.ingress", "serving.system"])
+def test_who_answers_visitors_or_starts_others_does_not_load_the_libraries_of_learning(module: str):
+    probe = f"import sys, {module}; print([n for n in ('scipy', 'lightgbm', 'pandas') if n in sys.modules])"
+    root = Path(__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, cwd=root)
+    assert (ran.returncode, ran.stdout.strip()) == (0, "[]"), ran.stderr
