@@ -16,6 +16,7 @@ from actors.history import History
 from actors.learning import Learning, LearningSettings
 from actors.learning_saves import ArchiveSaves, Saves, VersionSaves
 from actors.segments import Segments
+from actors.stores import Stores
 from engine.errors import Unavailable
 from engine.ids import message_hash
 from engine.signals import Signal
@@ -194,6 +195,32 @@ async def test_offsets_window_and_subscribers_are_of_the_same_moment() -> None:
     await again.advance()
     assert second.held == dict.fromkeys(keys, 1)
     await town.stop()
+
+
+async def test_over_every_store_a_shard_and_a_learner_that_die_lose_and_double_nothing(stores: Stores) -> None:
+    town = await Town(stores, n_partitions=4).start()
+    saves = VersionSaves(stores.versions, "t")
+    reader, tally = await learning(town, saves, save_every_ms=10**12), Tally()
+    reader.subscribe(tally)
+    keys = [await decided(town, f"anon:{i}") for i in range(6)]
+    await reader.advance()
+    await reader.save()
+    await town.link("anon:0", "user:u")
+    await town.kill(0)
+    await town.start_shard(0)
+    keys += [await decided(town, f"anon:{i}") for i in range(6, 12)]
+    await town.observe("user:u", order(town, "o1"))
+    await reader.advance()  # read, and lost with the process
+    again, second = await learning(town, saves), Tally()
+    again.subscribe(second)
+    await erased(town, "anon:7")
+    town.clock.now_ms += HOUR
+    await again.advance()
+    gone = keys[7]
+    await town.stop()
+    found = {key: example.label for key, example in matured(again).items() if key.startswith("d_")}
+    assert found == {key: int(key == keys[0]) for key in keys if key != gone}
+    assert second.held.keys() >= set(keys) - {gone}
 
 
 async def test_a_broken_save_is_passed_over_for_the_one_before() -> None:
