@@ -182,7 +182,7 @@ def test_an_answer_of_the_engine_names_its_decision(book: dict[str, Any]) -> Non
 @pytest.mark.timeout(600)
 def test_six_weeks_beat_the_holdout_and_pay_persuadable_visitors(book: dict[str, Any]) -> None:
     """The figures of the README come from more visitors; these are as many as a test can wait for."""
-    plan = Plan(4000, 6, 1)
+    plan = Plan(2500, 6, 1)
     lived = {name: live_arm(plan, name, book) for name in ("engine", "holdout", "oracle")}
     found = report(plan, {**lived, "rules": lived["holdout"], "always": lived["holdout"]}, COSTS)
     assert found["models_trained"] >= 4
