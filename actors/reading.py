@@ -197,7 +197,7 @@ class Reading:
         if track is not None and track.moved_to is not None:
             return {"moved": track.moved_to}
         stub = None if track is None else track.decisions.get(payload["decision_id"])
-        return {"rewards": None if stub is None else stub[5]}
+        return {"rewards": None if stub is None else dict(stub[5])}
 
     def profile(self, scene: Scene, op: str, payload: dict[str, Any]) -> Reply | Later:
         """A profile as it stands, or everything held about it."""

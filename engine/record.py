@@ -7,6 +7,7 @@ so that a rebuild needs neither.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
@@ -163,7 +164,7 @@ def fold(track: Track | None, record: Record, decision_id: DecisionId) -> Track 
     elif kind == REWARD:
         stub = track.decisions.get(record[3])
         if stub is not None:
-            stub[5][record[4]] = record[5]
+            stub[5] = {**stub[5], record[4]: record[5]}
     elif kind == SUPERSEDED:
         _overtake(track, record[3])
     elif kind == LINK_INTENT:
@@ -222,8 +223,9 @@ def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
         del times[:-MAX_SERVED]
     page_view = record[7][13][4]
     key = str(decision_id)
-    placement = record[7][13][0]
-    stub = [now_ms, campaign, placement, [i[0] for i in items], page_view, {}, LIVE, list(served)]
+    # A busy visitor has many of these: what they have in common is there once.
+    placement, shown = sys.intern(record[7][13][0]), [i[0] for i in items]
+    stub = [now_ms, campaign, placement, shown, page_view, NO_ENTRIES, LIVE, shown if served == shown else list(served)]
     supply = record[7][SUPPLY] if len(record[7]) > SUPPLY else None
     if supply is not None and supply[CHARGES]:
         # What may come back should nobody have been given this decision.

@@ -31,7 +31,7 @@ def state_of(track: Track) -> list[Any]:
         list(track.offer_views.items()), list(track.offer_clicks.items()),
         [[k, *v] for k, v in track.traits.items()], list(track.groups.items()),
         [[k, *v] for k, v in track.memberships.items()], [[k, *v] for k, v in track.served.items()],
-        [[k, *v] for k, v in track.decisions.items()], list(track.requests.items()),
+        [[k, *v[:5], dict(v[5]), *v[6:]] for k, v in track.decisions.items()], list(track.requests.items()),
         [[k, *v] for k, v in track.assignments.items()], track.n_carts_left,
         list(track.in_view), [list(row) for row in track.offer_times], track.looked_ms,
         list(track.homes), list(track.claims),
@@ -63,7 +63,7 @@ def fill(track: Track, state: list[Any]) -> None:
     track.groups = dict(state[27]) or NO_ENTRIES
     track.memberships = {r[0]: list(r[1:]) for r in state[28]}
     track.served = {r[0]: list(r[1:]) for r in state[29]}
-    track.decisions = {r[0]: list(r[1:]) for r in state[30]}
+    track.decisions = {r[0]: [*r[1:6], r[6] or NO_ENTRIES, *r[7:]] for r in state[30]}
     track.requests = dict(state[31]) or NO_ENTRIES
     track.assignments = {r[0]: list(r[1:]) for r in state[32]}
     track.n_carts_left, in_view, offer_times, track.looked_ms, homes, claims = state[33:39]

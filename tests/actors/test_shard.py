@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from actors.memory import Fault, MemoryJournal, memory_stores
+from engine.ids import partition_of
 from tests.actors.town import BOOK, Town, scroll
 from tests.engine.builders import T0, signal
 
@@ -229,3 +230,18 @@ async def test_erased_is_erased(town: Town) -> None:
     assert "record" in await town.ask_partition(int(other.split("_")[1]), "decision", {"decision_id": other})
     assert (await town.observe("anon:a", signal("page")))["results"] == ["accepted"]
     assert (await town.profile("anon:a"))["identities"] == ["anon:a"]
+
+
+async def test_a_reward_for_one_decision_is_none_for_another_also_after_a_restart() -> None:
+    town = await Town(n_shards=1, n_partitions=2).start()
+    home = partition_of("anon:a", 2)
+    given = [(await town.decide("anon:a"))["decision"]["decisionId"] for _ in range(3)]
+    for value, decision_id in enumerate(given[:2]):
+        reward = {"decision_id": decision_id, "value": float(value), "type": "sale"}
+        assert (await town.ask_partition(home, "reward", reward))["status"] == "recorded"
+    for _ in range(2):
+        shown = [(await town.ask_partition(home, "decision", {"decision_id": one}))["record"] for one in given]
+        assert [record["rewards"] for record in shown] == [{"sale": 0.0}, {"sale": 1.0}, {}]
+        await town.shards[0].stop()
+        await town.start_shard(0)
+    await town.stop()
