@@ -12,12 +12,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from actors.published_offers import PublishedOffers
 from actors.runs import Run
 from actors.stores import Versions
 from actors.trainer_settings import TrainerSettings
 from engine.book import compile_book, load_book
 from engine.compiled import CompiledBook
 from engine.errors import InvalidInput, NotFound
+from engine.predictor import Predictor
 from engine.prior import PriorModel
 from engine.record import Record
 from engine.schema import schema_hash
@@ -90,6 +92,7 @@ class Session:
         self._hand_over, self._publish_churn, self._records = hand_over, publish_churn, records
         self._known: dict[Target, Champion] = {}
         self._books: dict[str, CompiledBook] = {}
+        self._offers = PublishedOffers(versions)
 
     async def champion(self, target: Target) -> Champion:
         """Who answers now; the prior where no model of this engine's layout is in force.
@@ -181,13 +184,30 @@ class Session:
         judged = [(key, label) for key, label in judged if key.startswith("d_")][-most:]
         records = await self._records([key for key, _ in judged])
         taken: list[tuple[Record, World, float]] = []
+        worlds: dict[tuple[str, ...], World] = {}
         for key, label in judged:
             record = records.get(key)
-            book = None if record is None else await self._book(record[5][1])
-            if record is not None and book is not None:
-                taken.append((record, World(book, learned.trial), label))
+            world = None if record is None else await self._world_of(record, learned.trial, worlds)
+            if record is not None and world is not None:
+                taken.append((record, world, label))
         retaken: Retaken = await asyncio.to_thread(retake, taken)
         return check_value(retaken)
+
+    async def _world_of(self, record: Record, model: Predictor, worlds: dict[tuple[str, ...], World]) -> World | None:
+        """What a decision was taken with, but for the model; None where a part of that is no longer kept."""
+        used: list[Any] = record[5]
+        book, churn, posteriors = (str(used[i] or "") if len(used) > i else "" for i in (1, 4, 6))
+        if (book, churn, posteriors) not in worlds:
+            compiled = await self._book(book)
+            if compiled is None:
+                return None
+            try:
+                leaves = await self._registry.load(churn) if churn else None
+                beliefs = await self._offers.posteriors(posteriors)
+            except (LookupError, NotFound, InvalidInput):
+                return None
+            worlds[book, churn, posteriors] = World(compiled, model, churn=leaves, posteriors=beliefs)
+        return worlds[book, churn, posteriors]
 
     async def _current_book(self) -> CompiledBook:
         book = await self._book(str((await self._versions.world())["book"]))

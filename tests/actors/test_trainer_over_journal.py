@@ -8,17 +8,25 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from actors.catalogues import OfferPublisher
+from actors.history import History
+from actors.lessons import Session
+from actors.publishing import Publisher
 from actors.runs import Runs
-from actors.trainer_host import TrainerHost, Training, assemble
+from actors.trainer_host import TrainerHost, Training, assemble, records_of
 from actors.trainer_settings import TrainerOptions, TrainerSettings
+from engine.posteriors import Belief
+from engine.prior import PriorModel
 from engine.signals import Signal
 from tests.actors.school import FEW
 from tests.actors.town import BOOK, Town, scroll
 from training.due import Cadence
 from training.learner import reproduce, rows_table
 from training.registry import Registry
+from training.retake import retake
 
 MINUTE = 60_000
 SETTINGS = TrainerSettings(
@@ -109,3 +117,24 @@ async def test_the_twin_in_a_thread_trains_as_the_actor_does(town: Town) -> None
         assert (host.stood_back, host.describe()["begun"]) == ([], True)
     finally:
         await asyncio.to_thread(host.stop)
+
+
+async def test_choices_are_taken_again_with_what_outcomes_had_taught_then(town: Town) -> None:
+    book = a_book()
+    book["campaigns"]["cart"]["policy"] = {"kind": "thompson"}
+    await town.publish(book)
+    publisher = Publisher(town.stores.versions, town.stores.table, town, town.clock)
+    offers, now_ms = OfferPublisher(town.stores.versions, publisher, town.clock), town.clock.now_ms
+    taught = await offers.publish_posteriors({"cart.free": {"": Belief(400.0, 80.0, 20.0)}})
+    ids = [(await town.decide(f"anon:{i}", received_ms=now_ms))["decision"]["decisionId"] for i in range(20)]
+    await offers.publish_posteriors({"cart.free": {"": Belief(400.0, 5.0, 20.0)}})
+    records = await records_of(History(town.stores.journal, None, foreign=True))(ids)
+    assert records.keys() == set(ids)
+    session, prior, worlds = Session(town.stores.versions, town.clock), PriorModel(), {}
+    taken = [(one, await session._world_of(one, prior, worlds), 0.0) for one in records.values()]
+    assert {world.posteriors_version for _, world, _ in taken} == {taught}
+    same = retake(taken)
+    np.testing.assert_allclose(same.target, same.propensity, atol=1e-12)
+    # What has been taught since would have chosen otherwise.
+    later = [(one, replace(world, posteriors=None), label) for one, world, label in taken]
+    assert not np.allclose(retake(later).target, same.propensity)
