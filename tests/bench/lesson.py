@@ -72,9 +72,10 @@ def lesson_s(n: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if "for-ever" in sys.argv:
+        table = rows(int(sys.argv[1]))
         stand_back()
         print("begun", flush=True)
         while True:
-            lesson_s(int(sys.argv[1]))
+            learn(Lesson(table, Champion(PriorModel.version, PriorModel()), "retrain"))
     else:
         print(json.dumps(lesson_s(int(sys.argv[1]))))
