@@ -31,6 +31,8 @@ class Balance:
     spent: float = 0.0
     used: float = 0.0
     rate: float = 0.0
+    ask_again_ms: float = 0.0
+    """By the loop's time: before then the ledger is not asked, since it had nothing."""
 
     @property
     def left(self) -> float:

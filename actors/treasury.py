@@ -22,6 +22,8 @@ log = logging.getLogger("kairos.shard")
 
 EARLY_MS: Final = 5_000
 """How long before a period begins its first lease is taken."""
+ROUNDS_DRY: Final = 4
+"""Rounds that are waited before an account that had nothing left is asked again."""
 KEPT_MS: Final = 10 * 60_000
 """How long accounts are kept after their period, and how often those to be forgotten are looked for."""
 SWEEP_MS: Final = 10 * 60_000
@@ -70,12 +72,16 @@ class Treasury:
 
     async def run(self) -> None:
         """Work in rounds; the store's absence costs nothing but the budgets that run dry."""
+        waiting = False
         while self._ledger is not None:
             try:
                 await self.round()
                 await self.look_around()
+                waiting = False
             except KairosError as failure:
-                log.warning("the budgets of shard %d wait: %s", self._shard.index, failure.message)
+                if not waiting:
+                    log.warning("the budgets of shard %d wait: %s", self._shard.index, failure.message)
+                waiting = True
             except Exception:
                 log.exception("the budgets of shard %d wait", self._shard.index)
             await asyncio.sleep(self._shard.settings.lease_every_ms / 1000.0)
@@ -158,7 +164,7 @@ class Treasury:
         balance.rate, balance.used = 0.7 * balance.rate + 0.3 * balance.used, 0.0
         target = balance.target(self._n_shards())
         enough = max(target / 2, budget.quantum)
-        if enough <= balance.left <= 3 * target:
+        if enough <= balance.left <= 3 * target or _turn_ms() < balance.ask_again_ms:
             return
         if balance.left > target:
             # First out of reach here, then given back: nobody spends it in between.
@@ -169,6 +175,9 @@ class Treasury:
         limit = budget.limit(now_ms, period)
         balance.granted = await self.ledger.grant(account, self.life, wanted, limit, until, quantum=budget.quantum)
         self.leases.balances[account] = balance
+        if balance.left < enough:
+            # There is nothing to be had now; others may give back, or its pace let more out.
+            balance.ask_again_ms = _turn_ms() + ROUNDS_DRY * self._shard.settings.lease_every_ms
 
     def _n_shards(self) -> int:
         return max(1, round(self._shard.n_partitions / max(1, len(self._shard.partitions))))

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.linking import link
+from engine.errors import Unavailable
 from engine.ids import partition_of, rank
 from tests.actors.town import Town, scroll
 from tests.engine.builders import T0, signal
@@ -296,3 +297,27 @@ async def test_a_user_whose_device_another_has_claimed_is_erased_all_the_same(to
     assert (await join(town, DEVICE, "user:other"))["refused"]["code"] == "linked_elsewhere"
     await erased(town, USER)
     assert DEVICE not in await texts(town)
+
+
+async def test_an_erasure_that_a_crash_interrupts_still_reaches_every_former_home(town: Town) -> None:
+    await greet(town, *EVERYBODY)
+    for a, b in EDGES:
+        await join(town, a, b)
+    tried = asyncio.Event()
+
+    async def cutting(op: str, payload: dict[str, Any]) -> None:
+        if op == "forget":
+            tried.set()
+            raise Unavailable("connection_lost", "the shard is away")
+
+    town.on_ask = cutting
+    reply = await town.ask(USER, "erase", {"track": USER})
+    assert reply["receipt"]["status"] == "pending"
+    await tried.wait()
+    await restart(town)
+    town.on_ask = None
+    await erased(town, USER)
+    told = await texts(town)
+    for track in EVERYBODY:
+        assert track not in told
+        assert "error" in await town.ask(track, "profile", {"track": track})

@@ -5,6 +5,7 @@ import pytest
 
 from engine.errors import InvalidInput
 from engine.predictor import Predictor
+from engine.schema import N_FEATURES
 from tests.training.builders import csv_lines, shoppers, write
 from training.calibration import fit_isotonic, fit_platt
 from training.card import ModelCard, sha256_of
@@ -167,7 +168,7 @@ def test_a_rare_value_that_means_conversion_is_named():
     x[sold, spot] = 1.0
     leaky = type(table)(table.features, x, table.y, table.schema_hash, servable=True)
     plan, parameters = stratified(leaky.y, 3, 1), dict(fit(leaky, {"n_rounds": 10}).card.parameters)
-    leaks = find_leaks(leaky, parameters, plan, 0.7, np.zeros(44))
+    leaks = find_leaks(leaky, parameters, plan, 0.7, np.zeros(N_FEATURES))
     assert [(leak.column, leak.certain) for leak in leaks] == [("n_purchases", True)]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InvalidInput
+from engine.schema import N_FEATURES
 from training.model_text import check_model_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ def changed(blob: bytes, line: bytes, change) -> bytes:
 def test_a_whole_model_is_read(model):
     header = check_model_text(model.blob)
     assert header.objective.startswith("binary")
-    assert len(header.feature_names) == 44
+    assert len(header.feature_names) == N_FEATURES
     assert header.n_trees == 40
 
 
@@ -51,7 +52,7 @@ def test_a_model_cut_off_anywhere_before_its_end_is_refused(model):
 
 
 def test_a_tree_that_splits_on_a_feature_out_of_range_is_refused(model):
-    assert "feature" in refusal_of(changed(model.blob, b"split_feature", lambda v: [b"44", *v[1:]]))
+    assert "feature" in refusal_of(changed(model.blob, b"split_feature", lambda v: [str(N_FEATURES).encode(), *v[1:]]))
     assert "feature" in refusal_of(changed(model.blob, b"split_feature", lambda v: [b"-1", *v[1:]]))
 
 
@@ -80,7 +81,7 @@ def test_altered_bytes_never_end_the_process(model, tmp_path):
         "from engine.errors import InvalidInput\n"
         "from training.native import NativeBooster\n"
         f"blob = pathlib.Path({str(tmp_path / 'model.txt')!r}).read_bytes()\n"
-        "dice, loaded, rows = random.Random(4), 0, np.random.default_rng(1).normal(size=(20, 44)) * 5\n"
+        f"dice, loaded, rows = random.Random(4), 0, np.random.default_rng(1).normal(size=(20, {N_FEATURES})) * 5\n"
         "end = blob.index(b'end of trees')\n"
         "for _ in range(300):\n"
         "    text = bytearray(blob)\n"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidInput, KairosError
+from engine.schema import N_FEATURES
 from tests.training.builders import rows_with_gaps, shoppers
 from training import lightgbm_library
 from training.calibration import Isotonic, Platt
@@ -52,19 +53,19 @@ def test_categories_decide_and_unseen_ones_count_as_none_of_the_set(model):
 
 
 def test_no_rows_give_no_answers(model):
-    assert NativeBooster(model.blob).predict_many(np.empty((0, 44))).shape == (0,)
+    assert NativeBooster(model.blob).predict_many(np.empty((0, N_FEATURES))).shape == (0,)
 
 
-@pytest.mark.parametrize("shape", [(43,), (45,), (1, 44), ()])
+@pytest.mark.parametrize("shape", [(N_FEATURES - 1,), (N_FEATURES + 1,), (1, N_FEATURES), ()])
 def test_a_row_of_another_shape_is_refused(model, shape):
-    with pytest.raises(InvalidInput, match="44 features") as refusal:
+    with pytest.raises(InvalidInput, match=f"{N_FEATURES} features") as refusal:
         NativeBooster(model.blob).predict_one(np.zeros(shape))
     assert refusal.value.code == "broken_model"
 
 
-@pytest.mark.parametrize("shape", [(2, 43), (20, 45), (44,)])
+@pytest.mark.parametrize("shape", [(2, N_FEATURES - 1), (20, N_FEATURES + 1), (N_FEATURES,)])
 def test_rows_of_another_shape_are_refused(model, shape):
-    with pytest.raises(InvalidInput, match="44 features"):
+    with pytest.raises(InvalidInput, match=f"{N_FEATURES} features"):
         NativeBooster(model.blob).predict_many(np.zeros(shape))
 
 
@@ -73,7 +74,10 @@ def test_a_closed_model_answers_no_more_and_closing_twice_is_harmless(model):
     booster.close()
     booster.close()
     assert booster.closed
-    for ask in (lambda: booster.predict_one(np.zeros(44)), lambda: booster.predict_many(np.zeros((50, 44)))):
+    for ask in (
+        lambda: booster.predict_one(np.zeros(N_FEATURES)),
+        lambda: booster.predict_many(np.zeros((50, N_FEATURES))),
+    ):
         with pytest.raises(InvalidInput, match="closed"):
             ask()
 
@@ -111,13 +115,13 @@ def test_importing_the_native_predictor_loads_no_heavy_package(model, tmp_path):
         "from training.native import NativeBooster\n"
         "from training.train import train_from_table\n"
         f"b = NativeBooster(pathlib.Path({str(tmp_path / 'model.txt')!r}).read_bytes())\n"
-        "print(repr(b.predict_one(np.full(44, np.nan))))\n"
+        f"print(repr(b.predict_one(np.full({N_FEATURES}, np.nan))))\n"
         "print([m for m in ('lightgbm', 'pandas', 'sklearn', 'scipy', 'pyarrow') if m in sys.modules])\n"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     value, loaded = out.stdout.splitlines()
     assert loaded == "[]"
-    assert float(value) == NativeBooster(model.blob).predict_one(np.full(44, np.nan))
+    assert float(value) == NativeBooster(model.blob).predict_one(np.full(N_FEATURES, np.nan))
 
 
 def test_a_missing_openmp_runtime_names_the_debian_package(tmp_path, monkeypatch):
@@ -161,7 +165,7 @@ def test_a_card_and_bytes_that_do_not_belong_together_are_refused(model):
         LightGbmPredictor(model.card, other.blob)
     assert refusal.value.code == "broken_model"
     short = model.card.model_copy(update={"features": model.card.features[:-1]})
-    with pytest.raises(InvalidInput, match="card names 43"):
+    with pytest.raises(InvalidInput, match=f"card names {N_FEATURES - 1}"):
         LightGbmPredictor(short, model.blob)
 
 
@@ -181,5 +185,5 @@ def test_a_model_of_several_classes_is_refused():
 
 def test_a_model_that_learned_nothing_still_answers_its_base_rate():
     constant: Model = fit(shoppers(), {"min_data_in_leaf": 500, "n_rounds": 5})
-    assert constant.predictor().predict_one(np.zeros(44)) == pytest.approx(shoppers().y.mean(), abs=1e-6)
+    assert constant.predictor().predict_one(np.zeros(N_FEATURES)) == pytest.approx(shoppers().y.mean(), abs=1e-6)
     assert constant.card.sha256 == sha256_of(constant.blob)
