@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.archive import open_archive
+from actors.ending import ended
 from actors.history import History
 from actors.hosting import LoopThread, epoch_ms
 from actors.segments import Segments
@@ -108,10 +109,7 @@ class ExperimentsHost:
         self._thread.stop()
 
     async def _stop(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._work
+        await ended(self._work)
 
 
 async def _put(documents: Documents, name: str, document: dict[str, Any]) -> None:

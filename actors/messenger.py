@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
+from actors.ending import ended
 from actors.history import History
 from actors.message import HOPELESS, Answer, Destination, Post, body_of, headers_of
 from actors.stores import Position, Stores
@@ -69,11 +69,7 @@ class Messenger:
 
     async def stop(self) -> None:
         """Stop; what is under way will be sent again."""
-        for task in self._work:
-            task.cancel()
-        for task in self._work:
-            with suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._work)
 
     async def _live(self, destination: Destination, every_s: float) -> None:
         while True:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from random import Random
 from typing import Final
 
 from actors.archive import open_archive
+from actors.ending import ended
 from actors.history import History
 from actors.hosting import LoopThread, epoch_ms
 from actors.message import Destination, Post
@@ -73,10 +73,7 @@ class MessengerHost:
         self._thread.stop()
 
     async def _stop(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._opening
+        await ended(self._opening)
         if self._messenger is not None:
             await self._messenger.stop()
         if self._stores is not None:

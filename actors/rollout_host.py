@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from actors.archive import open_archive
+from actors.ending import ended
 from actors.history import History
 from actors.hosting import TURNS_WITHIN_S, LoopThread, epoch_ms
 from actors.learning import Learning, LearningSettings
@@ -133,7 +134,4 @@ class RolloutHost:
         self._thread.stop()
 
     async def _stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)

@@ -12,6 +12,7 @@ import orjson
 
 from actors.asking import Asks, DeadlineExceeded, Hints, LocalRouter, Reply, ShardUnavailable, follow
 from actors.begun import Begun
+from actors.ending import ended
 from actors.stores import Table, TableState
 from actors.stream_client import DEADLINE_EXCEEDED, NOT_CONNECTED, OVERLOADED, StreamClient
 from engine.errors import KairosError, Unavailable
@@ -169,10 +170,7 @@ class Router:
 
     async def close(self) -> None:
         """End every stream; what is in flight fails."""
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._refreshing
+        await ended(self._refreshing)
         for stream in [*self._streams.values(), *self._retired]:
             await stream.close()
         self._streams.clear()

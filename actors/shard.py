@@ -13,6 +13,7 @@ from actors.archiver import Archiver
 from actors.asking import Asks
 from actors.call import Call
 from actors.desk import Desk
+from actors.ending import ended
 from actors.erasure import Erasure
 from actors.history import History
 from actors.housekeeping import Housekeeping
@@ -123,9 +124,7 @@ class SessionShard:
         self._arrived.set()
         loop_tasks = [t for t in self._tasks if t.get_name() == "loop"]
         await asyncio.gather(*loop_tasks, return_exceptions=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(*self._tasks)
         self.links.stop()
         await self.treasury.close()
         await self.housekeeping.stop()

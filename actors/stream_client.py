@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import cast
 
 from actors.begun import Begun
+from actors.ending import ended
 from actors.frames import (
     MAX_FRAME_BYTES,
     NONCE_BYTES,
@@ -223,11 +224,8 @@ class StreamClient:
         if self._connection is not None:
             self._connection.abort()
             await self._connection.lost
-        if self._keeping is not None:
-            self._keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeping
-            self._keeping = None
+        await ended(self._keeping)
+        self._keeping = None
         if self._attempt is not None and not self._attempt.done():
             self._attempt.set_result(None)
 

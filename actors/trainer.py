@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import psutil
 
+from actors.ending import ended
 from actors.lessons import Columns, Hearing, Session
 from actors.runs import OVER, QUEUED, RUNNING, Run, Runs
 from actors.trainer_settings import TrainerSettings
@@ -100,10 +101,7 @@ class Trainer:
         """Stop; a run under way is left for the next start."""
         if self._hearing is not None:
             self._hearing.end("stopped")
-        if self._work is not None:
-            self._work.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._work
+        await ended(self._work)
         await self._runs.let_go(self._owner)
 
     async def _live(self) -> None:
@@ -234,9 +232,7 @@ class Trainer:
                 await self._runs.change(run["id"], RUNNING, state=QUEUED, owner=None, attempt=run["attempt"])
             raise
         finally:
-            beat.cancel()
-            with suppress(asyncio.CancelledError):
-                await beat
+            await ended(beat)
             self._hearing = self._run = None
         ended_ms = self._clock()
         told = [f"{alarm.cause}: {alarm.sentence}" for alarm in alarms]

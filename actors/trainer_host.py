@@ -15,6 +15,7 @@ import orjson
 from actors.archive import Archive, open_archive
 from actors.beliefs import BeliefUpdates
 from actors.catalogues import OfferPublisher
+from actors.ending import ended
 from actors.history import History
 from actors.hosting import LoopThread, epoch_ms
 from actors.learning import Learning, LearningSettings
@@ -182,14 +183,7 @@ class TrainerHost:
         self._thread.stop()
 
     async def _stop(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._opening
-        if self._beliefs is not None:
-            self._beliefs.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._beliefs
+        await ended(self._opening, self._beliefs)
         if self._training is not None:
             await self._training.close()
         if self._stores is not None:

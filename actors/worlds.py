@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
@@ -134,7 +135,8 @@ class Worlds:
             found = await self._versions.get("book", version)
             if found is None:
                 raise LookupError(f"book {version} is not kept")
-            self._books[version] = compile_book(load_book(orjson.loads(found[1])), version)
+            # Some 10 ms for the sample: not on the loop.
+            self._books[version] = await asyncio.to_thread(_compiled, found[1], version)
             _trim(self._books, self._in_force())
         return self._books[version]
 
@@ -168,6 +170,10 @@ def check(model: Predictor) -> None:
         answers = model.predict_many(row) if row.ndim == 2 else np.array([model.predict_one(row)])
         if not bool(np.all((answers >= 0.0) & (answers <= 1.0))):
             raise InvalidInput("no_numbers", f"it answers {answers.tolist()} where probabilities are expected")
+
+
+def _compiled(stored: bytes, version: str) -> CompiledBook:
+    return compile_book(load_book(orjson.loads(stored)), version)
 
 
 def _trim(kept: dict[str, CompiledBook] | dict[str, Predictor], in_force: Collection[str]) -> None:

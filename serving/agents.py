@@ -58,6 +58,13 @@ class AgentReader:
         self._parser: Parser | None = None
         self.read = lru_cache(maxsize=CACHE)(self._read)
 
+    def warm(self) -> AgentReader:
+        """Build the parser now: a quarter of a second that no visitor should wait for."""
+        self._parser = self._parser or Parser(Resolver(load_lazy_builtins()))
+        # What it compiles on its first use belongs to that.
+        self._parser("", Domain.ALL)
+        return self
+
     def _read(self, text: str) -> Agent:
         if self._parser is None:
             self._parser = Parser(Resolver(load_lazy_builtins()))

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors.asking import Asks
 from engine.errors import NotFound
 from engine.events import TYPES
+from serving.agents import AgentReader
 from serving.agreements import Agreements
 from serving.consent import ConsentReader
 from serving.context import ContextReader
@@ -95,6 +96,7 @@ def build_app(
     rollouts: RolloutDesk | None = None,
     tier1: Tier1 | None = None,
     offer_keys: OfferKeys | None = None,
+    agents: AgentReader | None = None,
 ) -> Starlette:
     """Make the application.
 
@@ -109,7 +111,7 @@ def build_app(
     room = Room(
         asks=asks, worlds=worlds, settings=settings, keys=keys, clock=clock, message_key=message_key,
         dice=dice or random.Random(secrets.randbits(128)), meters=meters,
-        contexts=ContextReader(places=places_of(settings)), consents=ConsentReader(settings.consent),
+        contexts=ContextReader(agents, places_of(settings)), consents=ConsentReader(settings.consent),
         trainings=trainings, experiments=experiments, rollouts=rollouts, offer_keys=offer_keys or OfferKeys(),
         tier1=tier1 or Tier1(settings.tier1), agreements=Agreements(meters.registry),
         first_party=_first_party(settings),

@@ -6,6 +6,7 @@ feature (did you mean scroll_share?)`
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,11 @@ def read_book_file(path: Path | str) -> BookFile:
     except OSError as error:
         raise InvalidInput("book_unreadable", f"{path}: {error.strerror or error}") from None
     return read_book(raw, str(path))
+
+
+async def book_sent(source: str) -> BookFile:
+    """A book sent in a request, read beside the loop that answers visitors; raises as `read_book`."""
+    return await asyncio.to_thread(read_book, source.encode(), "campaigns.yaml")
 
 
 def read_book(raw: bytes, file: str) -> BookFile:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx
 from rich.console import Console
 
+from actors.ending import ended
 from engine.errors import KairosError, Unavailable
 from serving.demo_probe import Probe
 from serving.demo_story import CHAPTERS, Teller
@@ -89,9 +90,7 @@ async def _drive(
             task.result()
         return list(plain(tally))
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await ended(*running)
 
 
 __all__ = ["FAST", "DemoOptions", "KairosError", "run_demo"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actors.ending import ended
 from actors.experiments_board import ExperimentBoard
 from actors.hosting import epoch_ms
 from actors.publishing import Publisher
@@ -16,6 +17,7 @@ from actors.router import Router
 from actors.runs import Runs
 from actors.stores import Stores
 from actors.valkey import valkey_stores
+from serving.agents import AgentReader
 from serving.app import build_app
 from serving.draining import TOLD, is_draining
 from serving.keys import KeyRecord, KeyRing
@@ -83,13 +85,12 @@ class Ingress:
             rollouts=PublishedRollouts(stores, publisher, options.settings, epoch_ms),
             tier1=tier1,
             offer_keys=await OfferKeys.read(stores.table),
+            agents=await asyncio.to_thread(AgentReader().warm),
         )
 
     async def stop(self) -> None:
         """Close the streams and the store."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        await ended(self._following)
         if self._tier1 is not None:
             await self._tier1.close()
         if self._router is not None:

@@ -15,7 +15,7 @@ from actors.publishing import Publisher
 from actors.stores import Versions
 from engine.errors import InvalidInput, NotFound
 from engine.prior import PriorModel
-from serving.books import read_book
+from serving.books import book_sent, read_book
 from serving.catalogue_files import read_catalogue
 
 
@@ -35,11 +35,12 @@ class PublishedWorlds:
 
     async def put_book(self, source: str) -> str:
         """Replace the whole book; raises `BookFileInvalid` with every finding, and then changes nothing."""
-        return await self._publisher.publish_book(read_book(source.encode(), "campaigns.yaml").book, source)
+        found = await book_sent(source)
+        return await self._publisher.publish_book(found.book, source)
 
     async def dry_run(self, source: str, limit: int) -> dict[str, Any]:
         """Which of the newest decisions would come out otherwise under this book; raises as `put_book` does."""
-        found = read_book(source.encode(), "campaigns.yaml")
+        found = await book_sent(source)
         warnings = [warning.text() for warning in found.warnings]
         return {**await self._publisher.dry_run(found.book, limit), "warnings": warnings}
 

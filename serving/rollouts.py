@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.publishing import Publisher
 from actors.stores import Stores
-from serving.books import read_book
+from serving.books import book_sent
 from serving.rollout_options import rollout_settings
 from serving.settings import Settings
 
@@ -27,13 +28,13 @@ class PublishedRollouts:
 
     async def status(self) -> dict[str, Any]:
         """What is under way with its evidence, what waits, what has ended, the audit log."""
-        return await self._rollouts().status()
+        return await (await self._rollouts()).status()
 
     async def start(self, kind: str, version: str, by: str, why: str) -> dict[str, Any]:
         """Submit a model or a book that is kept; raises as `actors.rollout.Rollouts.submit`."""
         share = self._first_share()
         plan = self._settings.rollout.plan().for_book(share) if kind == "book" else None
-        made = await self._rollouts().submit(kind, version, why, by, plan)  # type: ignore[arg-type]
+        made = await (await self._rollouts()).submit(kind, version, why, by, plan)  # type: ignore[arg-type]
         return await self._told(made.id)
 
     async def start_book(self, source: str, share: float, by: str, why: str) -> dict[str, Any]:
@@ -43,16 +44,16 @@ class PublishedRollouts:
             BookInvalid: with every finding. InvalidInput: `bad_canary`. Unavailable: no shard answered.
         """
         plan = self._settings.rollout.plan().for_book(share)
-        found = read_book(source.encode(), "campaigns.yaml")
+        found = await book_sent(source)
         tried = await self._publisher.dry_run(found.book, DRY_RUN_LIMIT)
         version = await self._publisher.keep_book(found.book, source)
-        made = await self._rollouts().submit("book", version, why, by, plan)
+        made = await (await self._rollouts()).submit("book", version, why, by, plan)
         dry_run = {name: tried[name] for name in ("decisions", "changed") if name in tried}
         return {"version": version, "rollout": await self._told(made.id), "dryRun": dry_run}
 
     async def act(self, rollout_id: str, verb: str, by: str, why: str) -> dict[str, Any]:
         """Promote, roll back, pause or resume; raises NotFound `unknown_rollout`, Conflict `rollout_not_running`."""
-        rollouts = self._rollouts()
+        rollouts = await self._rollouts()
         verbs = {
             "promote": rollouts.promote, "rollback": rollouts.roll_back, "pause": rollouts.pause,
             "resume": rollouts.resume,
@@ -61,16 +62,20 @@ class PublishedRollouts:
         return await self._told(rollout_id)
 
     async def _told(self, rollout_id: str) -> dict[str, Any]:
-        status = await self._rollouts().status(0)
+        status = await (await self._rollouts()).status(0)
         return next(one for one in status["rollouts"] if one["id"] == rollout_id)
 
     def _first_share(self) -> float:
         return next(share for share in self._settings.rollout.shares if share > 0)
 
-    def _rollouts(self) -> Rollouts:
-        # Their statistics are half a second of imports, which an ingress should not start with.
+    async def _rollouts(self) -> Rollouts:
+        if self._made is None:
+            # Their statistics are half a second of imports: neither at the start of an ingress nor on its loop.
+            made = await asyncio.to_thread(self._make)
+            self._made = self._made or made
+        return self._made
+
+    def _make(self) -> Rollouts:
         from actors.rollout import Rollouts
 
-        if self._made is None:
-            self._made = Rollouts(self._stores, self._publisher, self._clock, rollout_settings(self._settings))
-        return self._made
+        return Rollouts(self._stores, self._publisher, self._clock, rollout_settings(self._settings))

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
+from actors.ending import ended
 from serving.breaker import Breaker
 from serving.settings import Tier1Asked
 from serving.tier1_source import NoSuggestions, Source, read_suggestions
@@ -136,9 +137,7 @@ class Tier1:
 
     async def close(self) -> None:
         """End what is on its way."""
-        for task in list(self._asking.values()):
-            task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await ended(*self._asking.values())
         if self._client is not None:
             await self._client.aclose()
 

@@ -13,6 +13,7 @@ import orjson
 from actors.archive import Archive
 from actors.archive_settings import ArchiveSettings
 from actors.archiver import Archiver
+from actors.ending import ended
 from actors.ledger import Ledger
 from actors.memory import memory_stores
 from actors.shard import SessionShard
@@ -132,10 +133,7 @@ class Town:
     async def kill(self, index: int) -> None:
         """End a shard without a farewell: nothing is saved, nobody is answered."""
         shard = self.shards.pop(index)
-        tasks = list(shard._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*shard._tasks)
 
     async def stop(self) -> None:
         for shard in self.shards.values():
@@ -151,6 +149,9 @@ class Town:
                 return reply
             at = reply["moved"]
         raise AssertionError(f"{op} for {track_id} goes in circles")
+
+    def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> None:
+        """Nothing is sent at once where there are no streams: the patient way is taken."""
 
     async def ask_partition(
         self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float = 5.0

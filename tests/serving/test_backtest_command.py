@@ -46,7 +46,8 @@ def test_json_is_one_document_and_the_same_for_a_seed(table, capsys):
     assert facts["online"]["auc"] > facts["frozen"]["auc"] + 0.05
     assert facts["difference"]["auc"] == facts["online"]["auc"] - facts["frozen"]["auc"]
     assert len(facts["looks"]) == 4 == facts["promoted"] + facts["refused"]
-    assert {"gate", "passed", "value", "limit", "sentence"} == set(facts["looks"][0]["judgement"]["findings"][0])
+    named = {"gate", "passed", "value", "limit", "sentence", "figures", "undecided"}
+    assert set(facts["looks"][0]["judgement"]["findings"][0]) == named
 
 
 @pytest.mark.parametrize(

@@ -342,7 +342,7 @@ async def test_a_wrong_profile_id_is_400(house: House, given: str) -> None:
     assert is_problem(await house.get(f"/v1/profiles/{given}"), 400, "bad_profile_id")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/track/", "/v1/train", "/v1/live", "/v1/rollouts"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/track/", "/v1/trains", "/v1/live", "/v1/rollouts/"])
 async def test_an_unknown_path_is_404(house: House, path: str) -> None:
     assert is_problem(await house.get(path), 404, "unknown_path")
 

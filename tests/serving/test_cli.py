@@ -207,7 +207,7 @@ def test_the_findings_as_json_are_the_same(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["cart_recovery.yaml", "minimal.yaml"])
 def test_the_shipped_books_are_valid_and_their_parts_are_counted(name, capsys):
     assert main(["validate", str(PLACES / "serving" / "samples" / name)]) == 0
-    assert re.search(r": ok: 1 campaign, \d+ segments?, \d+ offers?, ", capsys.readouterr().out)
+    assert re.search(r": ok: \d campaigns?, \d+ segments?, \d+ offers?, ", capsys.readouterr().out)
 
 
 def test_a_book_that_is_not_there_is_wrong_usage(tmp_path, capsys):

@@ -76,7 +76,7 @@ async def test_the_story_shows_what_scrolling_changed_and_why(client: httpx.Asyn
     assert "segments: none yet" in before
     assert "high_intent: scroll_share is" in before
     assert "segments entered: high_intent" in after
-    assert "time_on_page_s is 38, needs above 15" in after
+    assert "time_on_page_avg_s is 38, needs at least 5.0" in after
     assert "near_checkout" in cart
     assert "probability of this choice" in cart
     assert last["score"]["stage"] == "checkout"

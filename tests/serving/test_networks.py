@@ -48,7 +48,8 @@ def test_brands_name_the_browser_that_its_agent_hides() -> None:
 
 def test_the_parsers_own_name_of_the_same_browser_stays() -> None:
     phone = (
-        "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0 Mobile Safari/537.36"
+        "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/124.0.0.0 Mobile Safari/537.36"
     )
     assert read({}, user_agent=phone, brands=CHROME)["browser"] == "Chrome Mobile"
 

@@ -53,7 +53,12 @@ class Load:
                 told = reply.json() if reply.status_code == 200 else {}
                 model = told.get("model") or {}
                 self.seen.append(
-                    (reply.status_code, told.get("degraded"), model.get("version", ""), model.get("arm", ""))
+                    (
+                        reply.status_code,
+                        (told.get("degraded") or {}).get("reason"),
+                        model.get("version", ""),
+                        model.get("arm", ""),
+                    )
                 )
 
     def __enter__(self) -> Load:
