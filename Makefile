@@ -29,7 +29,8 @@ up: $(RUN_STAMP)
 
 test: $(DEV_STAMP)
 	$(need_libgomp)
-	@$(BIN)/pytest $(ARGS)
+	@if [[ -n '$(ARGS)' ]]; then $(BIN)/pytest $(ARGS); else \
+		$(BIN)/pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile; $(BIN)/pytest -m slow; fi
 
 bench: $(DEV_STAMP)
 	$(need_libgomp)
