@@ -29,8 +29,12 @@ up: $(RUN_STAMP)
 
 test: $(DEV_STAMP)
 	$(need_libgomp)
-	@if [[ -n '$(ARGS)' ]]; then $(BIN)/pytest $(ARGS); else \
-		$(BIN)/pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile; $(BIN)/pytest -m slow; fi
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest -m slow
+else
+	@$(BIN)/pytest $(ARGS)
+endif
 
 bench: $(DEV_STAMP)
 	$(need_libgomp)

@@ -7,14 +7,17 @@ from typing import Any
 from engine.errors import Conflict, Forbidden, InvalidInput, KairosError, NotFound, Unauthorised, Unavailable
 
 Json = dict[str, Any]
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
+"""A catalogue of a million products takes its time."""
 _KINDS: dict[int, type[KairosError]] = {
     400: InvalidInput, 401: Unauthorised, 403: Forbidden, 404: NotFound, 409: Conflict, 410: NotFound, 503: Unavailable,
 }  # fmt: skip
 
 
-def remote(method: str, url: str, path: str, key: str | None, body: Json | None = None) -> Json:
-    """The answer to one call, `path` beginning with `/v1/`.
+def remote(
+    method: str, url: str, path: str, key: str | None, body: Json | bytes | None = None, media: str | None = None
+) -> Json:
+    """The answer to one call, `path` beginning with `/v1/`; a body of bytes is sent as the type `media`.
 
     Raises:
         KairosError: of the kind, with code and message, that the server says; Unavailable `no_answer`, `not_kairos`;
@@ -23,8 +26,11 @@ def remote(method: str, url: str, path: str, key: str | None, body: Json | None 
     import httpx
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    if media is not None:
+        headers["Content-Type"] = media
+    sent: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
     try:
-        response = httpx.request(method, f"{url.rstrip('/')}{path}", json=body, headers=headers, timeout=TIMEOUT_S)
+        response = httpx.request(method, f"{url.rstrip('/')}{path}", headers=headers, timeout=TIMEOUT_S, **sent)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise InvalidInput("bad_url", f"{url}: {error}") from None
     except httpx.TransportError as error:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import httpx
 import typer
 
-from engine.errors import InvalidInput, KairosError, Unavailable
+from engine.errors import InvalidInput
+from serving.remote import remote
 
 HELP = "The shop's products: import them, see which are in force."
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=HELP)
 Url = Annotated[str, typer.Option("--url", help="Where Kairos answers.")]
 Key = Annotated[str | None, typer.Option("--key", envvar="KAIROS_KEY", help="A key with scope admin.")]
 DEFAULT_URL = "http://127.0.0.1:8000"
+PATH = "/v1/catalogue"
 
 
 @app.command("import")
@@ -30,8 +31,8 @@ def import_(
         raw = file.read_bytes()
     except OSError as error:
         raise InvalidInput("no_such_file", f"{file}: {error.strerror or error}") from None
-    params = {"skipBad": "true"} if skip_bad else {}
-    told = _ask("PUT", url, key, content=raw, params=params, headers={"Content-Type": "application/octet-stream"})
+    path = f"{PATH}?skipBad=true" if skip_bad else PATH
+    told = remote("PUT", url, path, key, raw, "application/octet-stream")
     for line in told.get("skipped", ()):
         typer.echo(f"left out: {line}", err=True)
     out = f", {told['out_of_stock']} of them out of stock" if told.get("out_of_stock") else ""
@@ -41,20 +42,5 @@ def import_(
 @app.command("show")
 def show(*, url: Url = DEFAULT_URL, key: Key = None) -> None:
     """Which catalogue is in force."""
-    told = _ask("GET", url, key)
+    told = remote("GET", url, PATH, key)
     typer.echo(f"{told['version']}: {told['products']} products" if told.get("version") else "no catalogue is in force")
-
-
-def _ask(method: str, url: str, key: str | None, headers: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
-    sent = {**(headers or {}), **({"Authorization": f"Bearer {key}"} if key else {})}
-    try:
-        with httpx.Client(timeout=120.0, trust_env=False) as client:
-            response = client.request(method, f"{url.rstrip('/')}/v1/catalogue", headers=sent, **more)
-        body = response.json()
-    except httpx.HTTPError as error:
-        raise Unavailable("no_answer", f"{url}: nobody answers: {error}") from None
-    except ValueError:
-        raise Unavailable("not_kairos", f"{url}: it is not Kairos") from None
-    if response.is_success:
-        return dict(body)
-    raise KairosError(str(body.get("code", response.status_code)), str(body.get("message", response.reason_phrase)))

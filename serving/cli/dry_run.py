@@ -10,10 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.errors import Forbidden, InvalidInput, KairosError, Unauthorised, Unavailable
 from serving.books import read_book_file
+from serving.remote import remote
 
-TIMEOUT_S = 60.0
 SHOWN = 8
 """Examples that are told; `--json` has all that were answered."""
 Json = dict[str, Any]
@@ -32,37 +31,13 @@ def dry_run(
     Exit code 2: the book is not valid, with every mistake and its line.
     """
     read_book_file(file)  # a mistake is told with its file and line before anybody is asked
-    found = post(url, file.read_bytes(), key, limit)
+    path = f"/v1/campaigns/dry-run?limit={limit}"
+    found = remote("POST", url, path, key, file.read_bytes(), "application/yaml")
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
     for line in told(found):
         typer.echo(line)
-
-
-def post(url: str, book: bytes, key: str | None, limit: int) -> Json:
-    """The answer over HTTP; raises `InvalidInput`, `Unauthorised`, `Forbidden`, or `Unavailable` as the server says."""
-    import httpx
-
-    headers = {"Content-Type": "application/yaml", **({"Authorization": f"Bearer {key}"} if key else {})}
-    path = f"{url.rstrip('/')}/v1/campaigns/dry-run"
-    try:
-        response = httpx.post(path, content=book, params={"limit": limit}, headers=headers, timeout=TIMEOUT_S)
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise InvalidInput("bad_url", f"{url}: {error}") from None
-    except httpx.TransportError as error:
-        raise Unavailable("no_answer", f"{url}: nobody answers: {error}") from None
-    try:
-        body = response.json()
-    except ValueError:
-        raise Unavailable("not_kairos", f"{url}: status {response.status_code}, and it is not Kairos") from None
-    if response.is_success:
-        return dict(body)
-    kinds: dict[int, type[KairosError]] = {400: InvalidInput, 401: Unauthorised, 403: Forbidden, 503: Unavailable}
-    kind = kinds.get(response.status_code, KairosError)
-    raise kind(
-        str(body.get("code", f"status_{response.status_code}")), str(body.get("message", response.reason_phrase))
-    )
 
 
 def told(found: Json) -> Iterator[str]:

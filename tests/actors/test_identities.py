@@ -196,7 +196,7 @@ def made(n: int, what: str, track: str) -> Any:
 
 
 FRESH = copy.deepcopy(BOOK)
-"""Without hysteresis and hold: who is in a segment follows from what a visitor has done, not from when it was looked."""
+"""Without hysteresis and hold: who is in a segment follows from what was done, not from when it was looked at."""
 FRESH["campaigns"]["cart"]["segments"]["deep"] = {"all": [{"feature": "scroll_share", "above": 0.7}]}
 
 

@@ -23,6 +23,7 @@ from engine.schema import MODEL_FEATURES
 from serving import cli, doctor, doctor_running, running
 from serving.cli import COMMANDS, load, main
 from serving.keys import KeyRing
+from serving.remote import remote
 from serving.settings import Settings
 from serving.told import told
 
@@ -117,7 +118,7 @@ def test_an_error_is_one_line_with_its_code_and_an_exit_code_by_its_kind(error, 
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("serving.cli.explain.fetch", fail)
+    monkeypatch.setattr("serving.cli.explain.remote", fail)
     assert main(["explain", "d_1_1_1_0"]) == code
     assert capsys.readouterr().err == f"error: {error.message} ({error.code})\n"
 
@@ -126,7 +127,7 @@ def test_debug_may_stand_anywhere_and_shows_where_an_error_came_from(monkeypatch
     def fail(*_: object) -> None:
         raise KeyError("lost")
 
-    monkeypatch.setattr("serving.cli.explain.fetch", fail)
+    monkeypatch.setattr("serving.cli.explain.remote", fail)
     with pytest.raises(KeyError):
         main(["explain", "d_1_1_1_0", "--debug"])
     with pytest.raises(KeyError):
@@ -137,7 +138,7 @@ def test_an_unexpected_error_is_one_line_without_debug(monkeypatch, capsys):
     def fail(*_: object) -> None:
         raise ValueError("of two\nlines")
 
-    monkeypatch.setattr("serving.cli.explain.fetch", fail)
+    monkeypatch.setattr("serving.cli.explain.remote", fail)
     assert main(["explain", "d_1_1_1_0"]) == 1
     assert capsys.readouterr().err == "error: ValueError: of two lines; --debug shows where (unexpected)\n"
 
@@ -146,7 +147,7 @@ def test_an_interruption_is_130(monkeypatch):
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("serving.cli.explain.fetch", fail)
+    monkeypatch.setattr("serving.cli.explain.remote", fail)
     assert main(["explain", "d_1_1_1_0"]) == 130
 
 
@@ -367,17 +368,15 @@ def test_an_explanation_tells_score_segment_offer_draw_and_replay():
     ("status", "kind", "code"), [(404, NotFound, "unknown_decision"), (401, Exception, "missing_key")]
 )
 def test_a_problem_of_the_server_becomes_its_code(status, kind, code, monkeypatch):
-    from serving.cli import explain
-
     answer = httpx.Response(status, json={"code": code, "message": "no"})
-    monkeypatch.setattr(httpx, "get", lambda *_, **__: answer)
+    monkeypatch.setattr(httpx, "request", lambda *_, **__: answer)
     with pytest.raises(kind) as caught:
-        explain.fetch("http://127.0.0.1:1", "d_1_1_1_0", None, False)
+        remote("GET", "http://127.0.0.1:1", "/v1/decisions/d_1_1_1_0", None)
     assert caught.value.code == code
 
 
 def test_a_replay_that_differs_is_a_failure_for_scripts(monkeypatch, capsys):
-    monkeypatch.setattr("serving.cli.explain.fetch", lambda *_: RECORD)
+    monkeypatch.setattr("serving.cli.explain.remote", lambda *_: RECORD)
     assert main(["explain", "d_3_1_17_0", "--replay", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == RECORD
     assert main(["explain", "d_3_1_17_0"]) == 0

@@ -38,11 +38,11 @@ def book(tmp_path: Path) -> str:
 def answering(monkeypatch: pytest.MonkeyPatch, status: int, body: object) -> list[dict]:
     asked: list[dict] = []
 
-    def post(path: str, **given: object) -> httpx.Response:
-        asked.append({"path": path, **given})
+    def request(method: str, path: str, **given: object) -> httpx.Response:
+        asked.append({"method": method, "path": path, **given})
         return httpx.Response(status, json=body)
 
-    monkeypatch.setattr(httpx, "post", post)
+    monkeypatch.setattr(httpx, "request", request)
     return asked
 
 
@@ -56,7 +56,7 @@ def test_the_answer_is_told_with_counts_and_an_example_and_its_reasons(answer, b
     assert "shows nothing → free" in text
     assert "segment deep entered: before: scroll_share is 0.66, needs above 0.7" in text
     (one,) = asked
-    assert (one["path"], one["params"]) == ("http://h:1/v1/campaigns/dry-run", {"limit": 9})
+    assert (one["method"], one["path"]) == ("POST", "http://h:1/v1/campaigns/dry-run?limit=9")
     assert one["headers"]["Authorization"] == "Bearer k"
     assert one["content"] == Path(book).read_bytes()
 
