@@ -158,7 +158,7 @@ class Session:
             words = f"the window's rows are of feature layout {rows.schema}, the engine's is {schema_hash()}"
             raise InvalidInput("schema_changed", words)
         if target == "conversion":
-            return await asyncio.to_thread(rows_table, rows.x, rows.y, rows.t_ms)
+            return await asyncio.to_thread(rows_table, rows.x, rows.y, rows.t_ms, "journal", rows.track)
         horizon_ms = (await self._current_book()).churn_horizon_ms
         until_ms = int(rows.t_ms[-1]) if len(rows.t_ms) else 0
         return await asyncio.to_thread(churn_table, rows.x, rows.t_ms, rows.track, horizon_ms, until_ms)

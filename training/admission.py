@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
 from engine.schema import schema_hash
+from training.fit import Parameters
 from training.gates import Finding
-from training.leakage import PERFECT, column_auc, is_certain
+from training.leakage import PERFECT, column_auc, written_with_outcome
 from training.off_policy import Valuation, value, weights
 from training.retake import Retaken
 from training.table import Table
@@ -45,13 +46,14 @@ def check_schema(hash_of_candidate: str) -> Finding:
     return Finding("schema", same, float(same), 1, words)
 
 
-def check_leaks(table: Table) -> Finding:
+def check_leaks(table: Table, parameters: Parameters) -> Finding:
     """No column that is written with the outcome, or ranks it as no honest column does.
 
     Rows are features as they were served, so a column that is merely strong (a checkout under way) is no leak here;
     `training.leakage.find_leaks`, for tables of unknown making, is stricter. The worst column is named.
     """
-    x, y = table.x[-LEAK_ROWS:], table.y[-LEAK_ROWS:]
+    table = table.newest(LEAK_ROWS)
+    x, y = table.x, table.y
     if len(np.unique(y)) < 2:
         return Finding("leakage", True, np.nan, PERFECT, "one outcome only: nothing to look for", undecided=True)
     alone = {
@@ -59,11 +61,8 @@ def check_leaks(table: Table) -> Finding:
         for i, name in enumerate(table.features)
         if not np.isnan(x[:, i]).all()
     }
-    written = [
-        name
-        for i, name in enumerate(table.features)
-        if name in alone and is_certain(x[:, i], y, name in table.categorical)
-    ]
+    unknown = [name for name in table.features if name not in alone]
+    written = written_with_outcome(table, parameters, unknown)
     worst = max(alone, key=lambda name: (name in written, alone[name]), default="")
     highest = alone.get(worst, 0.5)
     figures = {"n_written_with_outcome": float(len(written))}

@@ -92,7 +92,7 @@ def backtest(
     after each look. Raises InvalidInput `bad_parameters`, `too_few_rows`, `one_class`.
     """
     _check(table, start, every)
-    first = replace(table, x=table.x[:start], y=table.y[:start], times=None, bad=())
+    first = replace(table.part(0, start), times=None, bad=())
     loop = OnlineLoop(first, policy or Policy(window=start), seed, params)
     frozen = loop.champion.predictor().predict_many(table.x[start:])
     y = table.y[start:]

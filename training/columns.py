@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
-from training.encode import number
-from training.rows import Column, RawTable
+from training.cells import Column, number
+from training.rows import RawTable
 
 
 def column(raw: RawTable, name: str, option: str) -> Column:
@@ -32,11 +32,15 @@ def missing(names: Iterable[str], name: str, option: str) -> InvalidInput:
 
 def texts(found: Column) -> NDArray[np.str_]:
     """The cells as text, shape (n,)."""
+    found = found.as_texts()
     return np.array(list(found.texts), dtype=np.str_)[np.array(found.codes, dtype=np.int64)]
 
 
 def numbers(found: Column) -> NDArray[np.float64]:
     """The cells as numbers, shape (n,); NaN where a cell is none. True and false are 1 and 0."""
+    if found.numbers is not None and not found.others:
+        return np.array(found.numbers, dtype=np.float64)
+    found = found.as_texts()
     values = [_number(text) for text in found.texts]
     return np.array(values, dtype=np.float64)[np.array(found.codes, dtype=np.int64)]
 

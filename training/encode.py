@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,16 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.schema import DEVICES, NETWORKS, SYSTEMS, offer_code
-from training.rows import BadRow, Column
+from training.cells import MISSING, RARE, Column, number
+from training.rows import BadRow
 
-MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-"""Texts that mean "not known", whatever their case."""
 ENGINE_LABELS: Final = {"device_code": DEVICES, "os_code": SYSTEMS, "network_code": NETWORKS}
 """The engine's categorical features with a closed set of labels; the code of a label is its place."""
 N_OFFER_CODES: Final = 251
 
-_RARE: Final = 0.01
-"""A column of numbers with at most this share of other texts stays one; the rows with those texts are bad."""
 _MOST_LABELS: Final = 500
 
 
@@ -39,28 +37,19 @@ class Encoded:
     note: str | None = None
 
 
-def number(text: str) -> float | None:
-    """The number a text says, or None. Infinity and Python's `1_000` are not numbers here.
-
-    >>> number("1e3"), number("-0.5"), number("1_000"), number("inf"), number("12 EUR")
-    (1000.0, -0.5, None, None, None)
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and "_" not in text else None
-
-
 def encode(name: str, column: Column) -> Encoded:
     """A column of a table with its own schema: numbers, or else labels with codes in alphabetical order."""
+    if column.numbers is not None:
+        if len(column.others) <= RARE * np.isfinite(column.numbers).sum():
+            return _kept_numbers(name, column, column.numbers, "a number")
+        column = column.as_texts()
     codes = _codes(column)
     numbers = [_number_or_missing(text) for text in column.texts]
     counts = np.bincount(codes, minlength=len(numbers))
     strange = np.array([n is None for n in numbers], dtype=bool)
     known = [text for text in column.texts if text.lower() not in MISSING]
     n_known = counts.sum() - sum(counts[code] for text, code in column.texts.items() if text.lower() in MISSING)
-    if counts[strange].sum() <= _RARE * n_known:
+    if counts[strange].sum() <= RARE * n_known:
         return _numeric(name, column, numbers)
     labels = tuple(sorted(known))
     if len(labels) > min(_MOST_LABELS, max(20, len(codes) // 4)):
@@ -72,6 +61,8 @@ def encode(name: str, column: Column) -> Encoded:
 
 def encode_number(name: str, column: Column) -> Encoded:
     """A column that must hold numbers: every other text makes its row bad."""
+    if column.numbers is not None:
+        return _kept_numbers(name, column, column.numbers, "a number")
     return _by_text(name, column, _number_or_missing, "a number")
 
 
@@ -134,7 +125,13 @@ def encode_time(name: str, column: Column) -> Encoded:
 
 
 def _by_text(name: str, column: Column, code: Callable[[str], float | None], expected: str) -> Encoded:
+    column = column.as_texts()
     return _numeric(name, column, [code(text) for text in column.texts], expected)
+
+
+def _kept_numbers(name: str, column: Column, numbers: array[float], expected: str) -> Encoded:
+    faults = [(row, f"{name}: {text[:40]!r} is not {expected}") for row, text in column.others.items()]
+    return Encoded(np.frombuffer(numbers, dtype=np.float64), faults=faults)
 
 
 def _numeric(name: str, column: Column, numbers: list[float | None], expected: str = "a number") -> Encoded:

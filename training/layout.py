@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from engine.schema import CATEGORICAL, MODEL_FEATURES, schema_hash
+from training.cells import Column
 from training.encode import ENGINE_LABELS, Encoded, encode, encode_engine_labels, encode_number, encode_offer
-from training.rows import Column
 
 _SHARE: Final = (0.0, 1.0)
 RANGES: Final[Mapping[str, tuple[float, float]]] = {

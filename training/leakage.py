@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import pdtr
 
 from training.fit import Parameters
-from training.holdout import Plan, predict_held_out
+from training.holdout import Plan, predict_held_out, stratified
 from training.metrics import auc
 from training.table import Table
 
@@ -26,6 +28,8 @@ COLLAPSE: Final = 0.1
 CERTAIN: Final = 0.99
 """The rate of conversions in a bin that says that the column was written with the outcome."""
 _CERTAIN_ROWS: Final = 30
+CHANCE: Final = 1e-6
+"""The probability, by what the other columns say, below which so many conversions are no coincidence."""
 _N_BINS: Final = 32
 _PRIOR_ROWS: Final = 10.0
 
@@ -63,14 +67,14 @@ def find_leaks(table: Table, parameters: Parameters, plan: Plan, auc_of_all: flo
     alone = np.array([column_auc(table.x[:, index], table.y, name in table.categorical)
                       for index, name in enumerate(table.features)])  # fmt: skip
     suspects = np.flatnonzero((alone >= STRONG) | ((gain >= DOMINANT) & (auc_of_all >= STRONG)))
+    names = [table.features[index] for index in suspects]
     sure = [
         Leak(name, float(alone[index]), auc_of_all, float(gain[index]), certain=True)
-        for index, name in enumerate(table.features)
-        if index not in suspects and is_certain(table.x[:, index], table.y, name in table.categorical)
+        for name in written_with_outcome(table, parameters, names)
+        for index in (table.features.index(name),)
     ]
     if len(suspects) == 0:
         return tuple(sure)
-    names = [table.features[index] for index in suspects]
     rest = table.without(names)
     of_others = 0.5
     if rest.x.shape[1] and not np.isnan(rest.x).all():
@@ -107,20 +111,68 @@ def column_auc(x: Floats, y: Floats, categorical: bool = False) -> float:
     return float(np.mean([auc(y[half == own], scores[half == own]) for own in (0, 1)]))
 
 
-def is_certain(x: Floats, y: Floats, categorical: bool = False) -> bool:
-    """Whether some bin of at least 30 rows converts to 99 %, where fewer than half of all rows do."""
+def written_with_outcome(table: Table, parameters: Parameters, but: Collection[str] = ()) -> tuple[str, ...]:
+    """Columns (not those in `but`) with values with which nearly every row converts, though the others do not say so.
+
+    That is a bin of at least 30 rows (of 30 different visitors, where the table knows them) that converts to 99 %,
+    where fewer than half of all rows do, and where a model of the other columns, on rows it did not see, expects so
+    many rows without a conversion that so few have a probability below 10⁻⁶ (Poisson; Le Cam 1960).
+    """
+    found = {
+        name: rows
+        for index, name in enumerate(table.features)
+        if name not in but
+        and (rows := certain_rows(table.x[:, index], table.y, name in table.categorical, table.visitors)).any()
+    }
+    if not found:
+        return ()
+    rest = table.without([*found, *but])
+    p = np.full(len(table.y), float(table.y.mean()))
+    if rest.x.shape[1] and not np.isnan(rest.x).all():
+        p = predict_held_out(rest, parameters, stratified(table.y, 2, 0))
+    return tuple(name for name, rows in found.items() if _unexplained(rows, table.y, p, table.visitors))
+
+
+def certain_rows(
+    x: Floats, y: Floats, categorical: bool = False, visitors: NDArray[np.int64] | None = None
+) -> NDArray[np.bool_]:
+    """The rows of bins that convert to 99 %, as shape (n,); none where half of all rows convert.
+
+    A bin has at least 30 rows; with `visitors`, a number each of shape (n,), it has as many of them, each counting
+    once: the rows of one visitor tell one outcome many times.
+    """
+    if y.mean() >= 0.5:
+        return np.zeros(len(y), dtype=np.bool_)
     where = _bins(x, categorical)
-    n, conversions = np.bincount(where), np.bincount(where, weights=y)
-    return bool(y.mean() < 0.5 and ((n >= _CERTAIN_ROWS) & (conversions >= CERTAIN * n)).any())
+    weight = _once_each(where, visitors)
+    n, conversions = np.bincount(where, weights=weight), np.bincount(where, weights=weight * y)
+    certain = (n >= _CERTAIN_ROWS - 1e-6) & (conversions >= CERTAIN * n)
+    return np.asarray(certain[where], dtype=np.bool_)
+
+
+def _once_each(where: NDArray[np.int64], visitors: NDArray[np.int64] | None) -> Floats:
+    """One over the number of rows that a visitor has in the same bin, shape (n,)."""
+    if visitors is None:
+        return np.ones(len(where))
+    _, pair, counts = np.unique(np.column_stack((where, visitors)), axis=0, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / counts[pair.ravel()], dtype=np.float64)
+
+
+def _unexplained(rows: NDArray[np.bool_], y: Floats, p: Floats, visitors: NDArray[np.int64] | None) -> bool:
+    weight = _once_each(np.zeros(int(rows.sum()), dtype=np.int64), None if visitors is None else visitors[rows])
+    missed, expected = float((weight * (1 - y[rows])).sum()), float((weight * (1 - p[rows])).sum())
+    return bool(pdtr(missed, expected) < CHANCE)
 
 
 def _bins(x: Floats, categorical: bool) -> NDArray[np.int64]:
-    """The bin of each value: 0 = missing, then codes or 32 quantiles (equal values stay together)."""
+    """The bin of each value: 0 = missing, then codes or 32 quantiles; a value of many rows has a bin of its own."""
     known = ~np.isnan(x)
     where = np.zeros(len(x), dtype=np.int64)
     if categorical:
         where[known] = 1 + np.unique(x[known], return_inverse=True)[1]
     elif known.any():
-        edges = np.unique(np.quantile(x[known], np.linspace(0, 1, _N_BINS + 1)[1:-1]))
+        quantiles = np.quantile(x[known], np.linspace(0, 1, _N_BINS + 1)[1:-1])
+        often = quantiles[1:][quantiles[1:] == quantiles[:-1]]
+        edges = np.unique(np.concatenate((quantiles, np.nextafter(often, -np.inf))))
         where[known] = 1 + np.searchsorted(edges, x[known], side="left")
     return where

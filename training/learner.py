@@ -88,14 +88,17 @@ class Learned:
         return replace(self.candidate, card=self.candidate.card.model_copy(update={"gates": gates}))
 
 
-def rows_table(x: Floats, y: Floats, t_ms: NDArray[np.int64], source: str = "journal") -> Table:
+def rows_table(
+    x: Floats, y: Floats, t_ms: NDArray[np.int64], source: str = "journal", visitors: NDArray[np.int64] | None = None
+) -> Table:
     """The window's rows of shape (n, n_features) in the engine's layout, put into the order of their times."""
     order = np.argsort(t_ms, kind="stable")
     if not np.array_equal(order, np.arange(len(order))):
         x, y, t_ms = x[order], y[order], t_ms[order]
+        visitors = None if visitors is None else visitors[order]
     return Table(
         MODEL_FEATURES, np.ascontiguousarray(x), y, schema_hash(), servable=True, categorical=CATEGORICAL,
-        categories=dict(ENGINE_LABELS), times=t_ms, label="converted", positive="1", source=source,
+        categories=dict(ENGINE_LABELS), times=t_ms, visitors=visitors, label="converted", positive="1", source=source,
     )  # fmt: skip
 
 
@@ -110,12 +113,12 @@ def learn(lesson: Lesson, told: Told | None = None, created_ms: int = 0) -> Lear
         raise InvalidInput("schema_changed", words)
     start, cut = _split(lesson)
     parameters = parameters_for(len(table.y), lesson.params, lesson.seed)
-    leaks = check_leaks(table)
+    leaks = check_leaks(table, parameters)
     trial_trees = _grow(lesson, start, cut, parameters, _part_of(told, 0.0, 0.45))
     y = table.y[cut:]
     raw = _raw_answers(table, trial_trees, parameters, lesson.seed, table.x[cut:])
     calibration, p = _calibrated(raw, y)
-    trial = describe(_rows(table, start, cut), trial_trees, parameters, lesson.seed, calibration).predictor()
+    trial = describe(table.part(start, cut), trial_trees, parameters, lesson.seed, calibration).predictor()
     judgement = judge(y, champion.answers.predict_many(np.ascontiguousarray(table.x[cut:])), p, lesson.limits)
     trees = _grow(lesson, start, len(table.y), parameters, _part_of(told, 0.45, 0.9))
     scheme = f"the newest {len(y):,} rows in time order, by a trial of the older ones"
@@ -191,19 +194,13 @@ def _split(lesson: Lesson) -> tuple[int, int]:
 
 
 def _grow(lesson: Lesson, start: int, end: int, parameters: Parameters, told: Told | None) -> Trees:
-    part = _rows(lesson.table, start, end)
+    part = lesson.table.part(start, end)
     if lesson.recipe == "retrain":
         return fit_trees(part, parameters, told=told)
     assert lesson.champion.model is not None
     if told is not None:
         told(0.0)
     return refit_trees(lesson.champion.model.blob, part.x, part.y, DECAY, parameters)
-
-
-def _rows(table: Table, start: int, end: int) -> Table:
-    """Some rows of a table: views, nothing is copied."""
-    assert table.times is not None
-    return replace(table, x=table.x[start:end], y=table.y[start:end], times=table.times[start:end])
 
 
 def _raw_answers(table: Table, trees: Trees, parameters: Parameters, seed: int, x: Floats) -> Floats:
@@ -231,7 +228,7 @@ def _described(
     lesson: Lesson, start: int, trees: Trees, parameters: Parameters, calibration: Platt | Isotonic | None,
     metrics: Metrics, created_ms: int,
 ) -> Model:  # fmt: skip
-    part = _rows(lesson.table, start, len(lesson.table.y))
+    part = lesson.table.part(start, len(lesson.table.y))
     refit = lesson.recipe == "refit"
     noted = {**parameters, **({DECAY_NAME: DECAY} if refit else {})}
     model = describe(part, trees, noted, lesson.seed, calibration, metrics, created_ms)

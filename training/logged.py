@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
+from training.cells import number
 from training.columns import column, missing, numbers, refuse_where, texts
-from training.encode import number
 from training.off_policy import Estimate, Valuation, estimate, value, weights
 from training.reward_model import design, folds, predict_by_action, predict_by_context
 from training.rows import BadRow, RawTable, read_rows

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import InvalidInput
-from training.rows import Column, RawTable
+from training.cells import Column
+from training.rows import RawTable
 
 BATCH_ROWS: Final = 50_000
 
@@ -38,7 +39,8 @@ def read_parquet(path: Path) -> RawTable:
                 n += batch.num_rows
                 for column in table.columns.values():
                     # What an object lacked in every row of the batch.
-                    column.codes.extend([column.texts.setdefault("", len(column.texts))] * (n - len(column.codes)))
+                    for _ in range(n - len(column)):
+                        column.append("")
             table.lines.extend(range(1, n + 1))
             return table
     except (ArrowException, OSError, ValueError, EOFError, zlib.error) as error:

@@ -9,12 +9,13 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Final
 
 from engine.errors import InvalidInput
+from training.cells import MISSING, Column, number
 
 _SEPARATORS: Final = ",;\t|"
 
@@ -25,18 +26,6 @@ class BadRow:
 
     line: int
     reason: str
-
-
-@dataclass(slots=True)
-class Column:
-    """One column, stored as codes into its distinct texts (`""` = nothing there)."""
-
-    texts: dict[str, int] = field(default_factory=dict)
-    codes: array[int] = field(default_factory=lambda: array("i"))
-
-    def append(self, text: str) -> None:
-        """Add one cell."""
-        self.codes.append(self.texts.setdefault(text, len(self.texts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +104,19 @@ def _read_csv(file: IO[str], path: Path) -> RawTable:
         table.lines.append(line)
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell.strip())
+    if separator == ";":
+        for column in columns:
+            _read_decimal_commas(column)
     return table
+
+
+def _read_decimal_commas(column: Column) -> None:
+    """Where a semicolon separates, `1,5` is a number: in a column that holds such numbers and nothing else."""
+    known = [text for text in column.texts if text.lower() not in MISSING]
+    if not any("," in text for text in known) or any("." in text for text in known):
+        return
+    if all(number(text.replace(",", ".")) is not None for text in known):
+        column.texts = {text.replace(",", "."): code for text, code in column.texts.items()}
 
 
 def _records(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str] | str]]:

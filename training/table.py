@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
-from training.encode import MISSING, Encoded, bad_rows, encode_time, number
+from training.cells import MISSING, Column, number
+from training.encode import Encoded, bad_rows, encode_time
 from training.layout import lay_out
-from training.rows import BadRow, Column, RawTable, read_rows
+from training.rows import BadRow, RawTable, read_rows
 
 FEWEST_ROWS: Final = 100
 FEWEST_OF_A_CLASS: Final = 10
@@ -27,7 +28,8 @@ class Table:
     """Features `x` of shape (n, len(features)) with NaN = missing, and `y` of 0/1 of shape (n,).
 
     `categorical` names the features that hold codes, `categories` their labels in code order where a closed set is
-    known. `times` are epoch ms of shape (n,), rising, where the table names a time. `bad` are rows left out.
+    known. `times` are epoch ms of shape (n,), rising, where the table names a time. `visitors` of shape (n,) has a
+    number for whoever each row is about, where that is known. `bad` are rows left out.
     """
 
     features: tuple[str, ...]
@@ -39,11 +41,25 @@ class Table:
     categorical: tuple[str, ...] = ()
     categories: dict[str, tuple[str, ...]] | None = None
     times: NDArray[np.int64] | None = None
+    visitors: NDArray[np.int64] | None = None
     label: str = ""
     positive: str = ""
     source: str = ""
     bad: tuple[BadRow, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def part(self, start: int, end: int | None = None) -> Table:
+        """Some rows of it: views, nothing is copied."""
+        rows = slice(start, end)
+        return replace(
+            self, x=self.x[rows], y=self.y[rows],
+            times=None if self.times is None else self.times[rows],
+            visitors=None if self.visitors is None else self.visitors[rows],
+        )  # fmt: skip
+
+    def newest(self, n: int) -> Table:
+        """Its last rows, at most `n`."""
+        return self.part(max(0, len(self.y) - n))
 
     def without(self, names: Collection[str]) -> Table:
         """The same rows without some features; a table of its own, not for serving."""
@@ -84,9 +100,11 @@ def read_table(
     order = np.flatnonzero(good)
     if when is not None:
         order = order[np.argsort(when.values[order], kind="stable")]
+    x = np.empty((len(order), len(layout.columns)))
+    for place, encoded in enumerate(layout.columns.values()):
+        x[:, place] = encoded.values[order]
     return Table(
-        features=tuple(layout.columns),
-        x=np.ascontiguousarray(np.column_stack([encoded.values[order] for encoded in layout.columns.values()])),
+        features=tuple(layout.columns), x=x,
         y=y.values[order], schema_hash=layout.schema_hash, servable=layout.servable, why_not=layout.why_not,
         categorical=layout.categorical, categories=layout.categories,
         times=None if when is None else when.values[order].astype(np.int64),
@@ -95,6 +113,7 @@ def read_table(
 
 
 def _labels(label: str, column: Column, positive: str | None) -> tuple[Encoded, str]:
+    column = column.as_texts()
     texts = [text for text in column.texts if text.lower() not in MISSING]
     if not texts:
         raise InvalidInput("too_few_rows", f"no row has a label: column {label!r} is empty")

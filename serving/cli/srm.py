@@ -46,7 +46,7 @@ def srm(
 
 
 def _numbers(text: str, option: str, code: str) -> list[float]:
-    from training.encode import number
+    from training.cells import number
 
     values = [number(part.strip()) for part in text.split(",")]
     found = [value for value in values if value is not None and value >= 0]

@@ -19,6 +19,7 @@ from engine.world import World
 from tests.engine.builders import T0
 from tests.engine.test_decide import BOOK
 from training.admission import check_latency, check_leaks, check_schema, check_value
+from training.fit import parameters_for
 from training.learner import rows_table
 from training.retake import Retaken, retake
 
@@ -41,6 +42,7 @@ class Believes:
         return np.array([self.predict_one(row) for row in rows])
 
 
+PARAMETERS = parameters_for(4_000, {"n_rounds": 40}, 0)
 RIGHT = Believes("right", TRUTH)
 WRONG = Believes("wrong", {**TRUTH, offer_code("apple"): 0.05})
 
@@ -123,13 +125,43 @@ def test_an_honest_strong_feature_is_no_leak_and_one_that_ranks_perfectly_is():
     step = rng.integers(0, 4, 4_000)
     y = (rng.random(4_000) < np.array([0.01, 0.1, 0.4, 0.7])[step]).astype(float)
     x[:, MODEL_FEATURES.index("checkout_step")] = step
-    honest = check_leaks(rows_table(x, y, np.arange(4_000)))
+    honest = check_leaks(rows_table(x, y, np.arange(4_000)), PARAMETERS)
     assert honest.passed
     assert honest.value > 0.75
     x[:, MODEL_FEATURES.index("hover_s")] = y + rng.normal(0, 0.25, 4_000)
-    leaking = check_leaks(rows_table(x, y, np.arange(4_000)))
+    leaking = check_leaks(rows_table(x, y, np.arange(4_000)), PARAMETERS)
     assert not leaking.passed
     assert "'hover_s'" in leaking.sentence
+
+
+def test_a_value_with_which_all_rows_convert_is_a_leak_only_beyond_what_the_other_columns_say():
+    rng = np.random.default_rng(2)
+    x = np.full((4_000, len(MODEL_FEATURES)), np.nan)
+    step, sold = rng.integers(0, 4, 4_000), MODEL_FEATURES.index("n_purchases")
+    y = (rng.random(4_000) < np.array([0.01, 0.1, 0.4, 0.97])[step]).astype(float)
+    x[:, MODEL_FEATURES.index("checkout_step")] = step
+    # Those who are nearly through, and all of whom have bought: with this column and without it the same is expected.
+    x[:, sold] = 0.0
+    x[np.flatnonzero((step == 3) & (y > 0))[:60], sold] = 1.0
+    assert check_leaks(rows_table(x, y, np.arange(4_000)), PARAMETERS).passed
+    # The same value among those of whom a tenth buys cannot be had before.
+    x[:, sold] = 0.0
+    x[np.flatnonzero((step == 1) & (y > 0))[:60], sold] = 1.0
+    found = check_leaks(rows_table(x, y, np.arange(4_000)), PARAMETERS)
+    assert not found.passed
+    assert "'n_purchases'" in found.sentence
+
+
+def test_the_many_rows_of_one_visitor_are_one_outcome():
+    rng = np.random.default_rng(3)
+    x = np.full((4_000, len(MODEL_FEATURES)), np.nan)
+    y = (rng.random(4_000) < 0.2).astype(float)
+    visitors, spot = np.arange(4_000), MODEL_FEATURES.index("past_time_s")
+    x[:, spot] = rng.random(4_000)
+    busy = slice(1_000, 1_400)
+    x[busy, spot], y[busy], visitors[busy] = 12.5, 1.0, 7
+    assert not check_leaks(rows_table(x, y, np.arange(4_000)), PARAMETERS).passed
+    assert check_leaks(rows_table(x, y, np.arange(4_000), visitors=visitors), PARAMETERS).passed
 
 
 def test_a_model_half_as_slow_again_is_refused_and_an_equal_one_is_not():
