@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ COMMANDS: Final = {
 }
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEBUG: Final = "--debug"
+JSON: Final = "--json"
 
 
 class Commands(TyperGroup):
@@ -113,6 +115,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if JSON in words:
+            say_as_json(error)
         return tell(error)
     return done if isinstance(done, int) else 0
 
@@ -127,12 +131,27 @@ def tell(error: Exception) -> int:
     if usage is not None:  # typer's own errors; their class is private to it
         _usage(error, usage())
         return USAGE
-    if isinstance(error, ModuleNotFoundError):
-        say_error(f"{error}: the installation is not complete (not_installed)")
-    else:
-        message = " ".join(str(error).split())
-        say_error(f"{type(error).__name__}: {message}; {DEBUG} shows where (unexpected)")
+    code, message = _unforeseen(error)
+    say_error(f"{message} ({code})")
     return FAILED
+
+
+def say_as_json(error: Exception) -> None:
+    """The one document that whoever asked for JSON reads on stdout; stderr has the lines for people all the same."""
+    usage = getattr(error, "format_message", None)
+    if isinstance(error, KairosError):
+        code, message = error.code, error.message
+    elif usage is not None:
+        code, message = "usage", " ".join(str(usage()).split())
+    else:
+        code, message = _unforeseen(error)
+    typer.echo(json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False))
+
+
+def _unforeseen(error: Exception) -> tuple[str, str]:
+    if isinstance(error, ModuleNotFoundError):
+        return "not_installed", f"{error}: the installation is not complete"
+    return "unexpected", f"{type(error).__name__}: {' '.join(str(error).split())}; {DEBUG} shows where"
 
 
 def _usage(error: Exception, message: str) -> None:

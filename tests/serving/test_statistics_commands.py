@@ -185,3 +185,21 @@ def test_a_log_that_cannot_be_valued_is_refused_with_its_code(tmp_path, capsys):
     one = written(tmp_path / "one.csv", ["arm,won,p,new,age", *["a,1,0.5,0.2,30"] * 20])
     assert "(one_arm)" in refused(capsys, *evaluating(one, *target))
     assert "(table_unreadable)" in refused(capsys, *evaluating(str(tmp_path / "none.csv"), *target))
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("sequential", "--from", "nowhere.csv"), "table_unreadable"),
+        (("srm", "--counts", "1"), "one_arm"),
+        (("evaluate", "--log", "nowhere.csv"), "usage"),
+        (("train", "--from", "nowhere.csv", "--label", "y"), "table_unreadable"),
+        (("backtest", "--from", "nowhere.csv", "--label", "y"), "table_unreadable"),
+    ],
+)
+def test_who_asks_for_json_is_told_of_an_error_in_json_and_people_in_a_line(words, code, capsys):
+    assert main([*words, "--json"]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"]["code"] == code
+    assert said.err.count("\n") == 1
+    assert f"({code})" in said.err
