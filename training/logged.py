@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from training.rows import BadRow, RawTable, read_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+MOST: Final = 1e50
+"""The largest reward, and the largest weight: squares of products of the two are still numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,12 @@ def read_log(path: Path, action: str, reward: str, propensity: str, features: tu
         raise InvalidInput("too_few_rows", f"{path} has no row that can be read")
     names = texts(took)
     refuse_where(names == "", raw, action, "bad_action", "an action")
-    refuse_where(~np.isfinite(earned), raw, reward, "bad_reward", "a number")
+    refuse_where(~(np.abs(earned) <= MOST), raw, reward, "bad_reward", "a number")
     p = column_or_number(raw, propensity, "--propensity", "bad_propensity")
     if propensity in raw.columns:
-        refuse_where(~((p > 0) & (p <= 1)), raw, propensity, "bad_propensity", "a number above 0 and at most 1")
-    elif not 0 < p[0] <= 1:
+        usable = (p >= 1 / MOST) & (p <= 1)
+        refuse_where(~usable, raw, propensity, "bad_propensity", "a number above 0 and at most 1")
+    elif not 1 / MOST <= p[0] <= 1:
         raise InvalidInput("bad_propensity", f"--propensity is {propensity}, expected above 0 and at most 1")
     actions, codes = np.unique(names, return_inverse=True)
     if len(actions) < 2:

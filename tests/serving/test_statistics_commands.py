@@ -175,7 +175,7 @@ def test_a_log_that_cannot_be_valued_is_refused_with_its_code(tmp_path, capsys):
     assert "(bad_features)" in refused(capsys, *evaluating(path, "--learn", "--features", "won"))
     assert "(bad_confidence)" in refused(capsys, *evaluating(path, *target, "--confidence", "1"))
     assert "(bad_target_prob)" in refused(capsys, *evaluating(path, "--target-prob", "1.5"))
-    for p in ("0", "1.01", "", "often"):
+    for p in ("0", "1.01", "", "often", "1e-300"):
         wrong = written(tmp_path / "wrong.csv", [*a_log(200), f"a,1,{p},0.2,30", f"a,1,{p},0.2,30"])
         said = refused(capsys, *evaluating(wrong, *target))
         assert "line 202" in said
