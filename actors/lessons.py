@@ -28,7 +28,7 @@ from training.admission import check_value
 from training.card import ModelCard
 from training.churn import ChurnPrior, churn_table
 from training.fit import Model
-from training.gates import Finding
+from training.gates import Finding, Limits
 from training.learner import Champion, Learned, Lesson, learn, rows_table
 from training.recipes import Recipe, Target
 from training.registry import KIND, Registry
@@ -128,9 +128,9 @@ class Session:
         recipe: Recipe = run["recipe"] or "retrain"
         hearing.stage = "fitting"
         table = await self._table(target, rows)
-        lesson = Lesson(
-            table, champion, recipe, target, settings.seed, dict(settings.params) or None, fewest=settings.fewest_rows
-        )
+        limits = Limits().after_drift() if run["why"] == "drift" and recipe == "retrain" else Limits()
+        params = dict(settings.params) or None
+        lesson = Lesson(table, champion, recipe, target, settings.seed, params, limits, settings.fewest_rows)
         learned = await asyncio.to_thread(learn, lesson, hearing.told, self._clock())
         findings = learned.findings
         try:

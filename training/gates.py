@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -28,11 +28,17 @@ class Limits:
     """How much worse than the champion a candidate may look.
 
     `worse_log_loss` is a share of the champion's mean log-loss; `off_by` is the factor by which predicted and observed
-    conversions may differ before calibration is held against it.
+    conversions may differ before calibration is held against it. `forgiven` is how many standard errors of the paired
+    log-loss a candidate may be worse: after a drift alarm (`after_drift`) the burden of proof is the champion's.
     """
 
     worse_log_loss: float = 0.0
     off_by: float = 1.15
+    forgiven: float = 0.0
+
+    def after_drift(self) -> Limits:
+        """For a candidate grown because the world has changed: refused only where it is worse beyond chance."""
+        return replace(self, forgiven=max(self.forgiven, _Z))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,8 @@ def _says_something(champion: Floats, candidate: Floats) -> Finding:
 def _log_loss(y: Floats, champion: Floats, candidate: Floats, limits: Limits) -> Finding:
     """Paired: the rows' difficulty cancels, so that far fewer of them decide than for either figure alone."""
     old, new = losses(y, champion), losses(y, candidate)
-    worse, allowed = float((new - old).mean()), limits.worse_log_loss * float(old.mean())
+    worse, error = float((new - old).mean()), float((new - old).std()) / math.sqrt(len(y))
+    allowed = limits.worse_log_loss * float(old.mean()) + limits.forgiven * error
     words = f"log-loss {new.mean():.4f} against the champion's {old.mean():.4f} on {len(y)} rows"
     if auc(y, candidate) < 0.5 <= auc(y, champion):
         words += f"; it ranks worse than chance (AUC {auc(y, candidate):.3f})"

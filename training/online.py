@@ -144,7 +144,8 @@ class OnlineLoop:
         recipe: Recipe = "retrain" if self._due else "refit"
         scores, newest = self._best_trial(recipe, x, y, cut)
         champion = self._now.answers.predict_many(np.ascontiguousarray(x[cut:]))
-        judgement = judge(y[cut:], champion, scores, self.policy.limits)
+        limits = self.policy.limits.after_drift() if why == "drift" else self.policy.limits
+        judgement = judge(y[cut:], champion, scores, limits)
         promoted = False
         if judgement.passed:
             candidate = self._candidate(recipe, x, y, newest)

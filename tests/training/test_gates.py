@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.gates import check_probabilities, is_better, judge
+from training.gates import Limits, check_probabilities, is_better, judge
 
 
 def world(n=4_000, seed=31):
@@ -76,6 +76,19 @@ def test_in_a_drift_the_candidate_that_is_less_wrong_passes():
     y, truth, _ = world(4_000)
     assert judge(y, truth * 0.4, truth * 0.8).passed
     assert not judge(y, truth * 0.8, truth * 0.4).passed
+
+
+def test_after_a_drift_alarm_an_equal_candidate_passes_nearly_always_and_a_worse_one_never():
+    passed, passed_before = 0, 0
+    for seed in range(200):
+        y, truth, champion = world(600, seed)
+        noise = np.random.default_rng(seed + 1_000).normal(0, 0.3, len(y))
+        equal = 1 / (1 + np.exp(-(np.log(truth / (1 - truth)) + noise)))
+        passed += "log_loss" not in failed(judge(y, champion, equal, Limits().after_drift()))
+        passed_before += "log_loss" not in failed(judge(y, champion, equal))
+        assert "log_loss" in failed(judge(y, champion, 1 - truth, Limits().after_drift()))
+    assert passed >= 185
+    assert passed_before <= 130
 
 
 def test_a_candidate_that_says_the_same_of_everybody_is_refused_beside_one_that_does_not():
