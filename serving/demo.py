@@ -15,7 +15,7 @@ from serving.demo_probe import Probe
 from serving.demo_story import CHAPTERS, Teller
 from serving.demo_tally import Tally
 from serving.demo_traffic import Shop, Traffic, world_for
-from serving.demo_view import next_steps, plain, show
+from serving.demo_view import BETWEEN_S, PLAIN_S, next_steps, plain, show
 
 FAST = 60.0
 
@@ -77,11 +77,14 @@ async def _drive(
     world = world_for(options.seed, options.rate, options.speed, options.run)
     traffic = Traffic(Shop(client, tally), tally, world, speed=options.speed)
     probe = Probe(client, tally, CHAPTERS[0][0], options.run)
-    works = [traffic.run(), probe.run(), show(tally, console, footer)]
+    plain_s = PLAIN_S if options.loop_store is None else BETWEEN_S
+    works = [traffic.run(), probe.run(), show(tally, console, footer, plain_s)]
     if options.loop_store is not None:
         # Its fitting needs the trainer's libraries, which nobody else here should load.
-        from serving.demo_loop import Loop
+        from serving.demo_loop import PREFACE, Loop
 
+        for line in PREFACE:
+            _sayer(console)(line)
         works.append(Loop(client, options.loop_store, _sayer(console)).tell())
     running = [asyncio.ensure_future(work) for work in works]
     try:

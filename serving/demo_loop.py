@@ -43,6 +43,15 @@ def compressed_book(data_dir: Path) -> Path:
     return path
 
 
+PREFACE: Final = (
+    "The loop of learning in five chapters, some five minutes in all: the prior answers (A), a first model takes over",
+    "(B), a better one (C), the gates refuse a bad one (D), the canary sends a poisoned one back (E). Each candidate",
+    "goes from shadow (scored, unseen) to 10 % and 50 % of visitors; while one is on its way newer ones wait, and the",
+    "newest supersedes whichever waits. Time is compressed and margins are wide; gates, guards and rollout are real.",
+    "",
+)
+
+
 @dataclass(slots=True)
 class Loop:
     """Verb: tell. It only asks for what a person could ask for, but for the two switches that are called so."""

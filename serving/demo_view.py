@@ -1,4 +1,4 @@
-"""The demo's live summary: a table once a second on a terminal, plain lines every five seconds elsewhere."""
+"""The demo's live summary: a table once a second on a terminal, plain lines every some seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from serving.demo_tally import BUDGETS_MS, SIMULATED, Latency, Tally
 
 LIVE_S = 1.0
 PLAIN_S = 5.0
+BETWEEN_S = 30.0
+"""Where a story is told in the same lines, figures come seldom enough to follow it."""
 
 
-async def show(tally: Tally, console: Console, footer: list[str]) -> None:
+async def show(tally: Tally, console: Console, footer: list[str], plain_s: float = PLAIN_S) -> None:
     """Show figures until cancelled."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=False) as live:
@@ -24,7 +26,7 @@ async def show(tally: Tally, console: Console, footer: list[str]) -> None:
                 live.update(picture(tally, footer), refresh=True)
                 await asyncio.sleep(LIVE_S)
     while True:
-        await asyncio.sleep(PLAIN_S)
+        await asyncio.sleep(plain_s)
         for line in plain(tally):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
