@@ -44,6 +44,11 @@ class Leak:
     gain_share: float
     certain: bool = False
 
+    @property
+    def sure(self) -> bool:
+        """Whether no honest column looks like this, so that the model must answer nobody."""
+        return self.certain or self.auc_alone >= PERFECT
+
     def sentence(self) -> str:
         """What a person should know before trusting the model."""
         if self.certain:

@@ -66,6 +66,9 @@ def train(
         except OSError as error:
             raise InvalidInput("bad_out", f"{out}: {error.strerror or error}") from None
     if address is not None:
+        leak = next((leak for leak in result.leaks if leak.sure), None)
+        if leak is not None:
+            raise InvalidInput("leaking", f"not published: {leak.sentence()}")
         asyncio.run(put_in_force(result.model, address))
     if as_json:
         typer.echo(json.dumps(_facts(result, out, address is not None), ensure_ascii=False))

@@ -303,14 +303,17 @@ def test_publishing_without_a_running_kairos_is_told_before_anything_is_fitted(t
 
 
 @pytest.mark.slow
-def test_a_servable_model_is_put_in_force_in_a_running_store_and_another_is_refused(tmp_path, capsys, monkeypatch):
+def test_a_servable_model_is_put_in_force_in_a_running_store_and_others_are_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("REDIS_URL", raising=False)
     table = tmp_path / "engine.csv.gz"
     rows = [f"{(i % 97) / 97:.4f},{i % 3},{int((i * 37) % 97 > 64)}" for i in range(240)]
     assert {"depth", "n_cart_items"} <= set(MODEL_FEATURES)
     table.write_bytes(gzip.compress("\n".join(["depth,n_cart_items,bought", *rows]).encode()))
+    leaking = tmp_path / "leaking.csv"
+    known_after = [f"{row.rpartition(',')[0]},{row[-1]},{row[-1]}" for row in rows]
+    leaking.write_text("\n".join(["depth,n_cart_items,n_purchases,bought", *known_after]))
 
-    async def story() -> tuple[int, int, dict[str, object]]:
+    async def story() -> tuple[int, int, int, dict[str, object]]:
         from actors.embedded import EmbeddedStore
         from actors.valkey import valkey_stores
 
@@ -321,18 +324,21 @@ def test_a_servable_model_is_put_in_force_in_a_running_store_and_another_is_refu
             good = await asyncio.to_thread(main, ["train", "--from", str(table), "--json", *words])
             foreign = a_table(tmp_path / "foreign.csv")
             bad = await asyncio.to_thread(main, ["train", "--from", str(foreign), *words])
+            leaks = await asyncio.to_thread(main, ["train", "--from", str(leaking), *words])
             stores = valkey_stores(store.url)
             world = await stores.versions.world()
             await stores.close()
-            return good, bad, world
+            return good, bad, leaks, world
         finally:
             await store.stop()
 
-    good, bad, world = asyncio.run(story())
+    good, bad, leaks, world = asyncio.run(story())
     said = capsys.readouterr()
-    assert (good, bad) == (0, 2), said.err
+    assert (good, bad, leaks) == (0, 2, 2), said.err
     assert world["model"] == json.loads(said.out)["version"]
     assert "(not_servable)" in said.err
+    assert "not published: column 'n_purchases'" in said.err
+    assert "(leaking)" in said.err
 
 
 # -- explain ------------------------------------------------------------------------------------------------
