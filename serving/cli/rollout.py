@@ -24,18 +24,30 @@ Why = Annotated[str, typer.Option(help="Why, for the audit log.")]
 Id = Annotated[str, typer.Argument(help="A rollout, as `kairos rollout` names it.")]
 
 
+Lines = Annotated[int, typer.Option(min=0, help="Lines of the audit log.")]
+
+
 @app.callback()
-def rollout(ctx: typer.Context) -> None:
+def rollout(
+    ctx: typer.Context, *, url: Url = LOCAL, key: Key = None, as_json: AsJson = False, lines: Lines = 10
+) -> None:
     """What is on its way to visitors, and steering it; alone it lists."""
     if ctx.invoked_subcommand is None:
-        list_rollouts()
+        list_rollouts(url=url, key=key, as_json=as_json, lines=lines)
+        return
+    given = next((name for name in ctx.params if _is_said(ctx, name)), None)
+    if given is not None:
+        word = "json" if given == "as_json" else given
+        raise typer.BadParameter(f"--{word} belongs behind {ctx.invoked_subcommand!r}", ctx=ctx)
+
+
+def _is_said(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command("list")
-def list_rollouts(
-    *, url: Url = LOCAL, key: Key = None, as_json: AsJson = False,
-    lines: Annotated[int, typer.Option(min=0, help="Lines of the audit log.")] = 10,
-) -> None:  # fmt: skip
+def list_rollouts(*, url: Url = LOCAL, key: Key = None, as_json: AsJson = False, lines: Lines = 10) -> None:
     """What is under way with its evidence, what waits, what happened."""
     status = remote("GET", url, "/v1/rollouts", key)
     if as_json:

@@ -58,6 +58,11 @@ def test_the_list_says_stage_evidence_and_what_is_expected(
         assert words in told
     assert main(["rollout"]) == 0
     assert capsys.readouterr().out == told
+    assert main(["rollout", "--json", "--url", "http://elsewhere"]) == 0
+    assert json.loads(capsys.readouterr().out) == STATUS
+    assert main(["rollout", "--url", "http://elsewhere", "rollback", "r3"]) == 2
+    assert "--url belongs behind 'rollback'" in capsys.readouterr().err
+    assert [method for method, _, _ in asked] == ["GET", "GET", "GET"]
 
 
 def test_people_steer_by_name_and_a_refusal_is_said(
