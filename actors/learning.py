@@ -181,12 +181,14 @@ class Learning:
                 await self.resume()
             told: list[Example] = []
             try:
+                now_ms = self._clock()
+                # The ends are asked first: it is cheap, and most of the time most partitions have nothing new.
+                ends = await self._journal.lasts(self._n_partitions)
                 for start in range(0, self._n_partitions, AT_ONCE):
                     some = range(start, min(start + AT_ONCE, self._n_partitions))
-                    now_ms = self._clock()
-                    found = await asyncio.gather(*map(self._next, some))
-                    for partition, (rows, end) in zip(some, found, strict=True):
-                        await self._read_on(partition, rows, end, now_ms, told)
+                    found = await asyncio.gather(*(self._next(partition, ends[partition]) for partition in some))
+                    for partition, rows in zip(some, found, strict=True):
+                        await self._read_on(partition, rows, ends[partition], now_ms, told)
             finally:
                 if told:
                     for subscriber in self._subscribers:
@@ -203,13 +205,11 @@ class Learning:
 
     # -- reading ---------------------------------------------------------------------------------------
 
-    async def _next(self, partition: int) -> tuple[list[Row], Position | None]:
-        """What comes next, and where the journal ended before it was looked at."""
-        # The end is asked first: it is cheap, and most of the time there is nothing new.
-        end = await self._journal.last(partition)
+    async def _next(self, partition: int, end: Position | None) -> list[Row]:
+        """What comes next in a partition that ended there when it was looked at."""
         if end is None or end == self.offsets[partition]:
-            return [], end
-        return await self._history.read(partition, self.offsets[partition], CHUNK), end
+            return []
+        return await self._history.read(partition, self.offsets[partition], CHUNK)
 
     async def _read_on(
         self, partition: int, rows: list[Row], end: Position | None, now_ms: int, told: list[Example]

@@ -79,6 +79,9 @@ class MemoryJournal:
     async def last(self, partition: int) -> Position | None:
         return self._last.get(partition)
 
+    async def lasts(self, n_partitions: int) -> list[Position | None]:
+        return [self._last.get(partition) for partition in range(n_partitions)]
+
     async def first(self, partition: int) -> Position | None:
         held = self._entries.get(partition)
         return held[0][0] if held else None

@@ -152,6 +152,11 @@ class Rollouts:
         self._recent.extend((e.t_ms, e.track, e.label) for e in examples if e.matured and not e.withdrawn)
         self._pending.extend(e for e in examples if e.trial is not None and (e.matured or e.withdrawn))
 
+    @property
+    def under_way(self) -> bool:
+        """Whether the last look found a rollout to judge."""
+        return self._users is not None
+
     async def look(self, examples: Sequence[Example] = ()) -> list[Event]:
         """Do what the evidence demands, with these examples taken in; says what was done."""
         async with self._looking:

@@ -1,6 +1,7 @@
 """Rollouts with everything around them: stores, their own reading of the journal, a publisher, on a loop of their own.
 
-A process of its own beside the trainer, which stands back behind everybody: a rollback must not wait for its turn.
+A process of its own beside the trainer, which stands back behind everybody: a rollback must not wait for its turn. It
+lets visitors go first all the same.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from actors.history import History
 from actors.hosting import TURNS_WITHIN_S, LoopThread, epoch_ms
 from actors.learning import Learning, LearningSettings
 from actors.learning_saves import ArchiveSaves, Saves, VersionSaves
+from actors.priority import let_visitors_first
 from actors.publishing import Publisher
 from actors.rollout import Rollouts, RolloutSettings
 from actors.router import Router
@@ -31,6 +33,8 @@ log = logging.getLogger("kairos.rollout")
 
 NAME: Final = "rollouts"
 TRY_AGAIN_S: Final = 0.5
+IDLE_TIMES: Final = 4
+"""While nothing is on its way there is nothing to judge: it reads on so many times as seldom, and in larger parts."""
 WINDOW_ROWS: Final = 20_000
 """Examples remembered, so that a late fact finds what it bears on; nobody trains on them here."""
 
@@ -42,6 +46,8 @@ class RolloutOptions:
     redis_url: str
     archive: str | None = None
     settings: RolloutSettings = field(default_factory=RolloutSettings)
+    alone: bool = True
+    """A process of its own, which lets visitors go first; the twin in a thread must not, as its process does not."""
 
 
 class RolloutHost:
@@ -54,6 +60,8 @@ class RolloutHost:
         clock: Callable[[], int] = epoch_ms,
     ) -> None:
         self._options, self._open_stores, self._clock = options, open_stores, clock
+        if options.alone:
+            let_visitors_first()
         self._thread = LoopThread(NAME)
         self._task: asyncio.Task[None] | None = None
         self._n_looks = 0
@@ -91,7 +99,8 @@ class RolloutHost:
                     log.exception("a look at the rollouts failed")
                     self._note(str(failure))
                     await asyncio.sleep(TRY_AGAIN_S)
-                await asyncio.sleep(self._options.settings.look_every_s)
+                look_s = self._options.settings.look_every_s
+                await asyncio.sleep(look_s if rollouts.under_way else IDLE_TIMES * look_s)
         finally:
             if learning is not None:
                 with suppress(KairosError):
@@ -112,7 +121,7 @@ class RolloutHost:
         learning.subscribe(rollouts)
         if not await learning.resume():
             # Of what was decided before the first rollout there is nothing to learn here.
-            learning.offsets = [await stores.journal.last(p) for p in range(n_partitions)]
+            learning.offsets = await stores.journal.lasts(n_partitions)
         await rollouts.begin()
         return learning
 

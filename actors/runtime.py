@@ -87,7 +87,7 @@ class LocalRuntime:
     async def start_rollouts(self, options: RolloutOptions) -> None:
         from actors.rollout_host import RolloutHost
 
-        self.rollouts = RolloutHost(options, self._open_stores)
+        self.rollouts = RolloutHost(replace(options, alone=False), self._open_stores)
         await asyncio.to_thread(self.rollouts.start)
 
     async def describe(self) -> list[dict[str, Any]]:

@@ -42,18 +42,17 @@ class ValkeyJournal:
         return [_result(reply) for reply in replies]
 
     async def last(self, partition: int) -> Position | None:
-        with answering():
-            info = await self._info(partition)
-        position = from_id(info["last-generated-id"]) if info else NEVER
-        return position if position != NEVER else None
+        return (await self._lasts([partition]))[0]
 
-    async def _info(self, partition: int) -> dict[str, Any] | None:
-        try:
-            return dict(await self._client.xinfo_stream(journal_key(partition)))
-        except ResponseError as error:
-            if "no such key" in str(error):
-                return None
-            raise
+    async def lasts(self, n_partitions: int) -> list[Position | None]:
+        return await self._lasts(range(n_partitions))
+
+    async def _lasts(self, partitions: Sequence[int]) -> list[Position | None]:
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in partitions:
+            pipeline.xinfo_stream(journal_key(partition))
+        with answering():
+            return [_last_of(reply) for reply in await pipeline.execute(raise_on_error=False)]
 
     async def first(self, partition: int) -> Position | None:
         held = await self.read(partition, None, 1)
@@ -137,6 +136,17 @@ class ValkeyJournal:
             n_whole, n_bytes, n_redacted, n_redacted_bytes = await pipeline.execute()
         n_entries = int(n_whole) + int(n_redacted)
         return n_entries, int(n_bytes or 0) + int(n_redacted_bytes or 0) if n_entries else 0
+
+
+def _last_of(reply: object) -> Position | None:
+    """The newest id of a stream by what XINFO says of it; None where there is no such stream."""
+    if isinstance(reply, ResponseError) and "no such key" in str(reply):
+        return None
+    if isinstance(reply, Exception):
+        raise reply
+    assert isinstance(reply, dict)
+    position = from_id(reply["last-generated-id"])
+    return position if position != NEVER else None
 
 
 def _beyond(position: Position | None, otherwise: str) -> str:
