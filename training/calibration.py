@@ -79,7 +79,7 @@ def fit_calibration(method: Method, p: Floats, y: Floats) -> Platt | Isotonic | 
 
 
 def fit_platt(p: Floats, y: Floats) -> Platt:
-    """Newton's method on the log-loss of slope and intercept, with Platt's smoothed targets.
+    """Newton's method on the log-loss of slope and intercept, with Platt's smoothed targets; `p`, `y` of shape (n,).
 
     Source: Lin, Lin & Weng 2007, "A note on Platt's probabilistic outputs for support vector machines".
     """

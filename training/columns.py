@@ -51,7 +51,7 @@ def _number(text: str) -> float:
 
 
 def refuse_where(wrong: NDArray[np.bool_], raw: RawTable, name: str, code: str, expected: str) -> None:
-    """Raise InvalidInput `code` naming the first line where `wrong` of shape (n,) holds, and how many there are."""
+    """Raises InvalidInput `code` naming the first line where `wrong` of shape (n,) holds, and how many there are."""
     rows = np.flatnonzero(wrong)
     if rows.size:
         cell = str(texts(raw.columns[name])[rows[0]])

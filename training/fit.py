@@ -107,7 +107,8 @@ def fit_trees(
 ) -> Trees:
     """Fit on some rows of a table (all if none are named). Raises InvalidInput `bad_parameters`.
 
-    `told` hears after each tree which share of them is grown; what it raises ends the fit.
+    `rows` are places in the table, shape (n_rows,). `told` hears after each tree which share of them is grown; what it
+    raises ends the fit.
     """
     import lightgbm
 

@@ -94,7 +94,7 @@ def judge(y: Floats, champion: Floats, candidate: Floats, limits: Limits | None 
 
 
 def check_probabilities(candidate: Floats) -> tuple[Finding, ...]:
-    """Finite, and inside (0, 1): a model that fails either never answers anybody."""
+    """Finite, and inside (0, 1), shape (n,): a model that fails either never answers anybody."""
     n_strange = int((~np.isfinite(candidate)).sum())
     finite = Finding("finite", n_strange == 0, n_strange, 0, f"{n_strange} of {len(candidate)} scores are no numbers")
     known = candidate[np.isfinite(candidate)]
@@ -104,7 +104,7 @@ def check_probabilities(candidate: Floats) -> tuple[Finding, ...]:
 
 
 def check_rows(y: Floats) -> Finding:
-    """Enough matured rows of both outcomes to judge anything by."""
+    """Enough matured rows of both outcomes, `y` of shape (n,), to judge anything by."""
     rarer = int(min(y.sum(), len(y) - y.sum()))
     enough = len(y) >= FEWEST_ROWS and rarer >= FEWEST_OF_A_CLASS
     words = f"{len(y)} matured rows, {rarer} of the rarer outcome: {FEWEST_ROWS} and {FEWEST_OF_A_CLASS} are needed"

@@ -25,7 +25,10 @@ class Plan:
 
 
 def stratified(y: Floats, n_folds: int, seed: int) -> Plan:
-    """Folds with equal shares of conversions, drawn by the seed; at most as many as the rarer class has rows."""
+    """Folds with equal shares of conversions in `y` of shape (n,), drawn by the seed.
+
+    At most as many as the rarer class has rows.
+    """
     n_folds = max(2, min(n_folds, int(y.sum()), int(len(y) - y.sum())))
     fold = np.empty(len(y), dtype=np.int64)
     rng = np.random.default_rng(seed)

@@ -101,7 +101,10 @@ def read_log(path: Path, action: str, reward: str, propensity: str, features: tu
 
 
 def column_or_number(raw: RawTable, given: str, option: str, code: str) -> Floats:
-    """The cells of a column (NaN where one is no number), or one number for each row; shape (n,)."""
+    """The cells of a column (NaN where one is no number), or one number for each row; shape (n,).
+
+    Raises InvalidInput `column_missing` where it is neither, `code` for a division by 0.
+    """
     if given in raw.columns:
         return numbers(raw.columns[given])
     above, _, below = given.partition("/")

@@ -43,12 +43,12 @@ def brier(y: Floats, p: Floats) -> float:
 
 
 def base_log_loss(y: Floats) -> float:
-    """The log-loss of always answering the base rate: what a model must beat."""
+    """The log-loss of always answering the base rate of `y`, shape (n,): what a model must beat."""
     return log_loss(y, np.full(len(y), float(y.mean())))
 
 
 def calibration_ratio(y: Floats, p: Floats) -> float:
-    """Predicted conversions ÷ observed ones; 1 is calibrated in the large. NaN without a positive."""
+    """Predicted conversions ÷ observed ones, both of shape (n,); 1 is calibrated in the large. NaN where none is."""
     observed = float(y.sum())
     return float(p.sum()) / observed if observed else float("nan")
 

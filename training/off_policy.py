@@ -108,7 +108,7 @@ def dr_scores(reward: Floats, w: Floats, q_logged: Floats, q_target: Floats) -> 
 
 
 def effective_size(w: Floats) -> float:
-    """(Σw)²/Σw², how many equally weighted rows would say as much; 0 without any weight. Source: Kish 1965."""
+    """(Σw)²/Σw², `w` of shape (n,): equally weighted rows that say as much; 0 if all are 0. Source: Kish 1965."""
     square = float((w**2).sum())
     return float(w.sum()) ** 2 / square if square > 0 else 0.0
 

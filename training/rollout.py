@@ -172,7 +172,7 @@ def roll_back(rollout: Rollout, by: str, why: str, now_ms: int, numbers: dict[st
 
 
 def pause(rollout: Rollout, by: str, why: str, now_ms: int, numbers: dict[str, Any]) -> Step:
-    """Stop the ramp and its clock; users keep their arms and the guards stay awake."""
+    """Stop the ramp and its clock; arms stay, the guards stay awake. Raises Conflict `rollout_not_running`."""
     if rollout.phase is not Phase.RUNNING:
         raise _not(rollout, "paused")
     after = replace(rollout, phase=Phase.PAUSED, paused_ms=now_ms)
@@ -180,7 +180,7 @@ def pause(rollout: Rollout, by: str, why: str, now_ms: int, numbers: dict[str, A
 
 
 def resume(rollout: Rollout, by: str, why: str, now_ms: int, numbers: dict[str, Any]) -> Step:
-    """Go on where it was paused."""
+    """Go on where it was paused. Raises Conflict `rollout_not_running`."""
     if rollout.phase is not Phase.PAUSED:
         raise _not(rollout, "resumed")
     held_ms = rollout.held_ms + max(0, now_ms - rollout.paused_ms)

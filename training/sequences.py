@@ -53,7 +53,8 @@ class Running:
 def tuning(alpha: float, at: float = TUNED_FOR) -> float:
     """η of the normal mixture that makes the two-sided interval about tightest after `at` observations.
 
-    Source: Waudby-Smith et al. (arXiv 2103.06476), appendix on choosing ρ: η² = (−2lnα + ln(1 − 2lnα))/t*.
+    Raises InvalidInput `bad_horizon`. Source: Waudby-Smith et al. (arXiv 2103.06476), appendix on choosing ρ:
+    η² = (−2lnα + ln(1 − 2lnα))/t*.
     """
     level = 2 * threshold(alpha)
     if not at > 0:

@@ -76,7 +76,7 @@ def train(
     params: Parameters | None = None,
     created_ms: int = 0,
 ) -> TrainResult:
-    """The same from a table in memory; deterministic."""
+    """The same from a table in memory; deterministic. Raises InvalidInput `bad_parameters`, `one_class`."""
     if cv < 2:
         raise InvalidInput("bad_parameters", f"cv is {cv}: at least 2 parts are needed to hold one out")
     parameters = parameters_for(len(table.y), params, seed)
