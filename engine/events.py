@@ -62,7 +62,9 @@ def read_identity(body: Mapping[str, object], others: tuple[str, ...] = ()) -> t
     Raises:
         Rejected: `missing_id`, `bad_user_id`, `bad_anonymous_id`.
     """
-    user = read.identifier("userId", body.get("userId"), "bad_user_id")
+    given = body.get("userId")
+    # RudderStack's SDK for browsers says so of a visitor who has not been identified.
+    user = None if given == "" and body.get("anonymousId") else read.identifier("userId", given, "bad_user_id")
     anonymous = read.identifier("anonymousId", body.get("anonymousId"), "bad_anonymous_id")
     if user is None and anonymous is None and not others:
         raise Rejected("missing_id", "userId, anonymousId: found neither, expected one of them")
