@@ -19,7 +19,7 @@ EVERYWHERE = re.compile(r"^(\s*bind) \*?:(\d+)\s*$", re.MULTILINE)
 """Where Serve puts the pages of statistics and metrics: on every address, at ports that two runs would share."""
 ERROR_FILE = re.compile(r"^ *errorfile .*\n", re.MULTILINE)
 NO_ROUTE = re.compile(r"^( *http-request return) status 404 content-type text/plain lf-string .*$", re.MULTILINE)
-"""What Serve says while the application has not reached HAProxy yet, or has left it: "try again", not "no such path"."""
+"""What Serve says while the application has not reached HAProxy yet, or has left it: it is to be tried again."""
 UNAVAILABLE = 500, 502, 503, 504
 """What HAProxy says by itself of those behind it. Its 400 and 408 for what is no HTTP cannot be told otherwise."""
 PATIENCE = """    timeout http-request 15s
