@@ -178,14 +178,20 @@ def _signal_fields(type_: str, event: Mapping[str, object]) -> tuple[str, Fields
         fields = reader(properties)
         if isinstance(name := event.get("name"), str) and name:
             fields["name"] = name[: read.MAX_TEXT]
-        return kind, fields
+        return kind, _with_others(fields, properties)
     name = event.get("event")
     if not isinstance(name, str) or not 0 < len(name) <= read.MAX_ID or read.CONTROL.search(name) is not None:
         raise refuse("event", name, "a name of 1 to 256 characters without control characters", "bad_event_name")
     known = read.READERS.get(read.folded(name))
     if known is None:
-        return "custom", {"name": name}
-    return known[0], known[1](properties)
+        return "custom", {"name": name, "properties": properties} if properties else {"name": name}
+    return known[0], _with_others(known[1](properties), properties)
+
+
+def _with_others(fields: Fields, properties: Mapping[str, object]) -> Fields:
+    if others := read.others(properties):
+        fields["properties"] = others
+    return fields
 
 
 def _add_url(fields: Fields, event: Mapping[str, object], context: Mapping[str, object]) -> None:
