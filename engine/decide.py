@@ -26,6 +26,7 @@ from engine.decision import (
     NO_OFFERS,
     NOT_DRAWN,
     SLOTS_FULL,
+    TIER1,
     Decision,
     Item,
     Slot,
@@ -149,7 +150,7 @@ def _tier1_only(decision: Decision, inputs: Inputs, world: World, plain: str, ru
     weights = campaigns[0].weights["new"] if campaigns else NO_WEIGHTS
     decision.score = Score(0.0, 0.0, 0.0, 0.0, weights, "new")
     decision.campaign = campaigns[0].name if campaigns else None
-    decision.items = base_items(inputs)
+    decision.items = base_items(inputs, plain if plain in (CONSENT, BOT) else TIER1)
     return decision
 
 

@@ -62,7 +62,9 @@ def read_identity(body: Mapping[str, object], others: tuple[str, ...] = ()) -> t
     Raises:
         Rejected: `missing_id`, `bad_user_id`, `bad_anonymous_id`.
     """
-    user = read.identifier("userId", body.get("userId"), "bad_user_id")
+    given = body.get("userId")
+    # RudderStack's SDK for browsers says so of a visitor who has not been identified.
+    user = None if given == "" and body.get("anonymousId") else read.identifier("userId", given, "bad_user_id")
     anonymous = read.identifier("anonymousId", body.get("anonymousId"), "bad_anonymous_id")
     if user is None and anonymous is None and not others:
         raise Rejected("missing_id", "userId, anonymousId: found neither, expected one of them")
@@ -176,14 +178,20 @@ def _signal_fields(type_: str, event: Mapping[str, object]) -> tuple[str, Fields
         fields = reader(properties)
         if isinstance(name := event.get("name"), str) and name:
             fields["name"] = name[: read.MAX_TEXT]
-        return kind, fields
+        return kind, _with_others(fields, properties)
     name = event.get("event")
     if not isinstance(name, str) or not 0 < len(name) <= read.MAX_ID or read.CONTROL.search(name) is not None:
         raise refuse("event", name, "a name of 1 to 256 characters without control characters", "bad_event_name")
     known = read.READERS.get(read.folded(name))
     if known is None:
-        return "custom", {"name": name}
-    return known[0], known[1](properties)
+        return "custom", {"name": name, "properties": properties} if properties else {"name": name}
+    return known[0], _with_others(known[1](properties), properties)
+
+
+def _with_others(fields: Fields, properties: Mapping[str, object]) -> Fields:
+    if others := read.others(properties):
+        fields["properties"] = others
+    return fields
 
 
 def _add_url(fields: Fields, event: Mapping[str, object], context: Mapping[str, object]) -> None:

@@ -23,6 +23,12 @@ PING_S: Final = 10.0
 MONEY: Final = 1e12
 WEEK_S: Final = 604_800.0
 
+_UNDERSTOOD: Final = frozenset(
+    {"url", "title", "name", "height_px", "scroll_px", "scroll_share", "percent_scrolled", "time_on_page_s",
+     "engagement_time_msec", "hover_ms", "target", "product_id", "item_id", "sku", "id", "price", "quantity",
+     "currency", "products", "items", "step", "order_id", "transaction_id", "revenue", "value", "total",
+     "decision_id", "offer_id", "promotion_id", "token"}
+)  # fmt: skip
 CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CURRENCY: Final = re.compile("[A-Za-z]{3}")
 
@@ -164,6 +170,11 @@ def traits(value: object, where: str = "traits") -> Fields:
         if len(kept) == MAX_TRAITS:
             break
     return kept
+
+
+def others(properties: Properties) -> Fields:
+    """The properties that no reader understands, as they came: kept with the signal, and read by nothing."""
+    return {name: value for name, value in properties.items() if name not in _UNDERSTOOD}
 
 
 def _put(fields: Fields, **given: object) -> Fields:

@@ -70,9 +70,9 @@ def arrange(decision: Decision, campaign: CompiledCampaign, chosen: list[Item], 
     return True
 
 
-def base_items(inputs: Inputs) -> list[Item]:
-    """Tier 1's suggestions as they came."""
-    return [_as_it_came(b) for b in inputs.request.base[: inputs.request.limit]]
+def base_items(inputs: Inputs, reason: str = TIER1) -> list[Item]:
+    """Tier 1's suggestions as they came; `reason` is why there is nothing else."""
+    return [_as_it_came(b, reason) for b in inputs.request.base[: inputs.request.limit]]
 
 
 def blended(decision: Decision, inputs: Inputs, weight: float, scores: str) -> list[Item]:
@@ -178,8 +178,8 @@ def _p(z: float) -> float:
     return 1.0 / (1.0 + math.exp(-z))
 
 
-def _as_it_came(b: dict[str, Any]) -> Item:
-    return Item(b["id"], "base", b.get("content"), b.get("score"), 1.0, TIER1)
+def _as_it_came(b: dict[str, Any], reason: str = TIER1) -> Item:
+    return Item(b["id"], "base", b.get("content"), b.get("score"), 1.0, reason)
 
 
 def _once(items: list[Item], limit: int) -> list[Item]:

@@ -66,9 +66,15 @@ class IdentityRules:
         return None
 
     def hide(self, fields: dict[str, Any]) -> None:
-        """Put the digest in the place of every address among the traits of a signal."""
+        """Put the digest in the place of every address among the traits of a signal.
+
+        Properties that nothing reads are let go: an address may be anywhere in them.
+        """
+        if not self.email:
+            return
+        fields.pop("properties", None)
         traits = fields.get("traits")
-        if not self.email or not traits:
+        if not traits:
             return
         for name in [name for name in traits if name.strip().lower() in _ADDRESSES]:
             given = traits.pop(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from engine.features import cart_of, current_session, profile_features
@@ -91,6 +91,8 @@ def read_inputs(
         for stub in track.decisions.values():
             if stub[4] == request.page_view:
                 shown.extend(stub[3])
+        if shown and request.base:
+            request = replace(request, base=[b for b in request.base if b["id"] not in shown])
     traits = {name: stamp[0] for name, stamp in track.traits.items()}
     cart, _ = cart_of(track)
     return Inputs(

@@ -25,7 +25,8 @@ class Signal:
     """One observation.
 
     `t_ms` is the event's own time (epoch ms, skew corrected), `message` the keyed 64-bit hash of its
-    messageId, `fields` the properties understood, under canonical names: px, share, time_s, items, …
+    messageId, `fields` the properties understood, under canonical names: px, share, time_s, items, …; under
+    `properties` what is kept without being understood.
     """
 
     kind: str

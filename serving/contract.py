@@ -37,7 +37,7 @@ class Product(Snake):
 
 
 class Properties(Snake):
-    """What is understood; everything else is kept out of the way."""
+    """What is understood; everything else is kept with the signal, and read by nothing."""
 
     url: str | None = None
     title: str | None = None

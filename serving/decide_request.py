@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from engine.events import TYPES, Rejected, parse_event, read_identity, track_of
 from engine.fields import identifier, refuse
 from engine.identities import IdentityRules
@@ -35,9 +37,9 @@ class DecideRequest:
 
 
 def read_decide(
-    body: Mapping[str, Any], settings: Settings, received_ms: int, message_key: bytes, spare: int
+    body: Mapping[str, Any], settings: Settings, received_ms: int, message_key: bytes, spare: int, n_bytes: int = 0
 ) -> DecideRequest:
-    """Validate. `spare` seeds the message hashes of signals without a `messageId`.
+    """Validate. `spare` seeds the message hashes of signals without a `messageId`; `n_bytes` is the body's size.
 
     Raises:
         Rejected: with a stable code and a message that names the property, found and expected.
@@ -55,7 +57,10 @@ def read_decide(
     if explain is not None and not isinstance(explain, bool):
         raise refuse("explain", explain, "true or false", "bad_explain")
     given = body.get("signals")
-    reader = SignalReader(user, anonymous, others, rules, received_ms, message_key, spare)
+    limit = settings.body.event_bytes
+    reader = SignalReader(
+        user, anonymous, others, rules, received_ms, message_key, spare, limit if n_bytes > limit else None
+    )
     signals, positions, rejects = reader.read(given, settings.body.n_signals)
     return DecideRequest(
         track=track_of(user, anonymous, others),
@@ -128,6 +133,8 @@ class SignalReader:
     received_ms: int
     message_key: bytes
     spare: int
+    most_bytes: int | None = None
+    """Of one event; None where the request as a whole is smaller."""
 
     def read(self, given: object, n_most: int) -> tuple[list[list[Any]], list[int], list[dict[str, Any]]]:
         """Signals in wire form, their places in the list, and the rejects."""
@@ -150,6 +157,8 @@ class SignalReader:
     def _one(self, row: object, i: int) -> list[Any]:
         if not isinstance(row, dict):
             raise refuse("event", row, "an object", "bad_event")
+        if self.most_bytes is not None and len(orjson.dumps(row)) > self.most_bytes:
+            raise Rejected("too_large", f"signals[{i}]: expected at most {self.most_bytes} bytes an event")
         type_ = row.get("type") or "track"
         if type_ == "alias" or type_ not in TYPES:
             raise refuse("type", type_, "track, page, screen, identify or group", "bad_type")

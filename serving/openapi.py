@@ -43,6 +43,8 @@ class _Operation:
     errors: tuple[int, ...] = ()
     status: int = 200
     query: tuple[tuple[str, str, str], ...] = ()
+    accepted: type[BaseModel] | None = None
+    """The answer of a 202, where there is one beside `status`."""
 
 
 def _operations() -> list[_Operation]:
@@ -100,7 +102,7 @@ def _operations() -> list[_Operation]:
           query=(("skipBad", "boolean", "Leave rows out that cannot be read."),)),
         o("get", "/v1/campaigns", "The campaign book in force", "admin", a.BookInForce, errors=(401, 403, 503)),
         o("put", "/v1/campaigns", "Replace the campaign book", "admin", a.BookVersion, "application/yaml",
-          answer_example=e.ROLLBACK, errors=(*_WRITES, 409), query=canary),
+          answer_example=e.ROLLBACK, errors=(*_WRITES, 409), query=canary, accepted=r.BookTried),
         o("post", "/v1/campaigns/dry-run", "Which recent decisions a book would change", "admin", a.DryRun,
           "application/yaml", errors=_WRITES, query=dry_run),
         o("post", "/v1/campaigns/rollback", "Back to an earlier book", "admin", a.BookVersion, a.BookVersion,
@@ -116,7 +118,7 @@ def _operations() -> list[_Operation]:
 def openapi() -> dict[str, Any]:
     """The whole document."""
     operations = _operations()
-    shapes = [s for op in operations for s in (op.answer, op.body) if isinstance(s, type)]
+    shapes = [s for op in operations for s in (op.answer, op.body, op.accepted) if isinstance(s, type)]
     shapes += [answers.Problem, answers.Counts]
     _, defs = models_json_schema([(shape, "validation") for shape in dict.fromkeys(shapes)], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
@@ -151,6 +153,8 @@ def _describe(op: _Operation) -> dict[str, Any]:
             **{str(code): {"$ref": f"#/components/responses/{_ERRORS[code][0]}"} for code in sorted(op.errors)},
         },
     }
+    if op.accepted is not None:
+        described["responses"]["202"] = _content(op.accepted, None, "It goes to a share of users first.")
     if op.scope is not None:
         described["description"] = f"Needs a key with scope `{op.scope}`; on loopback without keys it is open."
         described["security"] = [{"bearer": []}, {"basic": []}, {}]

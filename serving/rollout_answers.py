@@ -29,6 +29,14 @@ class RolloutState(Shape):
     stages: list[str]
 
 
+class BookTried(Shape):
+    """A new book on its way to a share of users, and how many recent decisions it would change."""
+
+    version: str
+    rollout: RolloutState
+    dry_run: dict[str, int]
+
+
 class Rollouts(Shape):
     """Everything about rollouts: the one under way with its evidence, the one that waits, what has ended, the log."""
 

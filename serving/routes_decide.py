@@ -54,7 +54,7 @@ class Deciding:
         if room.first_party is not None:
             (body,), cookie = room.first_party.complete([body], call.headers, call.scope)
         spare = room.dice.getrandbits(64)
-        request = read_decide(body, room.settings, call.received_ms, room.message_key, spare)
+        request = read_decide(body, room.settings, call.received_ms, room.message_key, spare, len(call.body))
         payload = self._payload(request, call)
         if "preview" in body or "qa" in body:
             payload |= read_forced(body, call, room.keys)

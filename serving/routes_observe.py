@@ -43,22 +43,32 @@ class Observing:
     async def single(self, call: Call, type_: str) -> Reply:
         """One event, of the type that the route says."""
         check_media(call.headers)
-        event = read_json(call.body, self._room.settings.body.depth)
+        try:
+            event = read_json(call.body, self._room.settings.body.depth)
+        except InvalidInput as error:
+            return _nothing_read(error)
         return await self._observe(call, [event], type_, backfill=False)
 
     async def batch(self, call: Call) -> Reply:
         """Many events of any types and visitors."""
         check_media(call.headers)
+        try:
+            body, rows = self._rows(call)
+        except InvalidInput as error:
+            return _nothing_read(error)
+        shared = {name: body[name] for name in ("context", "sentAt") if body.get(name) is not None}
+        if shared:
+            rows = [_with_shared(row, shared) for row in rows]
+        return await self._observe(call, rows, None, backfill=call.query("backfill") == "true")
+
+    def _rows(self, call: Call) -> tuple[dict[str, Any], list[Any]]:
         body = read_object(call.body, self._room.settings.body.depth)
         rows = body.get("batch")
         if not isinstance(rows, list):
             raise InvalidInput("bad_batch", "batch: expected a list of events")
         if not rows:
             raise InvalidInput("empty_batch", "batch: found no event, expected at least one")
-        shared = {name: body[name] for name in ("context", "sentAt") if body.get(name) is not None}
-        if shared:
-            rows = [_with_shared(row, shared) for row in rows]
-        return await self._observe(call, rows, None, backfill=call.query("backfill") == "true")
+        return body, rows
 
     async def _observe(self, call: Call, rows: list[Any], type_: str | None, *, backfill: bool) -> Reply:
         keeper = self._room.first_party
@@ -230,6 +240,11 @@ class Observing:
             return problem(400, first["code"], first["message"], success=False, **counts)
         message = f"all {len(rejected)} events were rejected; the first: {first['message']}"
         return problem(400, "all_rejected", message, success=False, **counts)
+
+
+def _nothing_read(error: InvalidInput) -> Reply:
+    """The answer to what holds no event: a problem with the counts that every answer of these calls has."""
+    return problem(400, error.code, error.message, success=False, accepted=0, duplicates=0, rejected=[])
 
 
 def _strike(sent: list[Begun]) -> None:

@@ -6,6 +6,7 @@ Run by `haproxy-tied.sh` without site packages; needs KAIROS_HAPROXY_BINARY and 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import signal
@@ -16,10 +17,32 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 EVERYWHERE = re.compile(r"^(\s*bind) \*?:(\d+)\s*$", re.MULTILINE)
 """Where Serve puts the pages of statistics and metrics: on every address, at ports that two runs would share."""
+ERROR_FILE = re.compile(r"^ *errorfile .*\n", re.MULTILINE)
+NO_ROUTE = re.compile(r"^( *http-request return) status 404 content-type text/plain lf-string .*$", re.MULTILINE)
+"""What Serve says while the application has not reached HAProxy yet, or has left it: it is to be tried again."""
+UNAVAILABLE = 500, 502, 503, 504
+"""What HAProxy says by itself of those behind it. Its 400 and 408 for what is no HTTP cannot be told otherwise."""
+PATIENCE = """    timeout http-request 15s
+    option http-ignore-probes
+"""
+"""Headers that never end would hold a connection for as long as a slow body may."""
+
+
+def problem() -> str:
+    """A problem document as the application writes them: what carries a messageId or requestId can be sent again."""
+    code, message = "no_ingress", "no ingress answers at this moment: send the request again"
+    told = {"type": f"urn:kairos:problem:{code}", "title": "Service Unavailable", "status": 503, "detail": message}
+    return json.dumps({**told, "code": code, "message": message}, separators=(",", ":"))
+
+
+def response() -> str:
+    """It as a whole response, which is what an error file holds."""
+    head = ["HTTP/1.1 503 Service Unavailable", "Content-Type: application/problem+json", "Retry-After: 1"]
+    return "\r\n".join([*head, "Cache-Control: no-cache", f"Content-Length: {len(problem())}", "", problem()])
 
 
 def mended(config: str, folder: Path) -> str:
-    """The settings with those two pages on private unix sockets.
+    """The settings with those two pages on private unix sockets, and HAProxy's own answers as problem documents.
 
     >>> print(mended("bind 127.0.0.1:8000\\nbind :9101\\nlisten stats\\n  bind *:8404", Path("/run/k")))
     bind 127.0.0.1:8000
@@ -27,7 +50,11 @@ def mended(config: str, folder: Path) -> str:
     listen stats
       bind /run/k/8404.sock mode 600
     """
-    return EVERYWHERE.sub(lambda found: f"{found[1]} {folder / found[2]}.sock mode 600", config)
+    config = EVERYWHERE.sub(lambda found: f"{found[1]} {folder / found[2]}.sock mode 600", config)
+    files = "".join(f"    errorfile {status} {folder}/503.http\n" for status in UNAVAILABLE)
+    config = ERROR_FILE.sub("", config).replace("defaults\n", "defaults\n" + PATIENCE + files, 1)
+    unavailable = f"status 503 content-type application/problem+json string '{problem()}' hdr Retry-After 1"
+    return NO_ROUTE.sub(lambda found: f"{found[1]} {unavailable}", config)
 
 
 def tie_to_parent() -> None:
@@ -38,10 +65,11 @@ def tie_to_parent() -> None:
 
 def main(binary: str, folder: Path, arguments: list[str]) -> None:
     """Mend the settings, write the pid down, become HAProxy."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if "-f" in arguments:
         config = Path(arguments[arguments.index("-f") + 1])
         config.write_text(mended(config.read_text(encoding="utf-8"), folder), encoding="utf-8")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "503.http").write_text(response(), encoding="ascii", newline="")
     with (folder / "haproxy.pids").open("a", encoding="utf-8") as pids:
         pids.write(f"{os.getpid()}\n")
     tie_to_parent()

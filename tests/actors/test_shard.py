@@ -160,6 +160,7 @@ async def test_a_bot_gets_tier_1_and_counts_nowhere(town: Town) -> None:
     await town.observe("anon:b", signal("page"), scroll(0.95), context=context)
     decision = (await town.decide("anon:b", context=context, base=[{"id": "x"}]))["decision"]
     assert (decision["reason"], [i["id"] for i in decision["items"]], decision["segments"]) == ("BOT", ["x"], [])
+    assert decision["items"][0]["reason"] == "BOT"
     assert (await town.profile("anon:b"))["segments"] == {}
 
 
@@ -167,7 +168,21 @@ async def test_without_consent_to_personalise_nothing_of_the_profile_is_used(tow
     await town.observe("anon:a", signal("page"), scroll(0.95))
     decision = (await town.decide("anon:a", consent={"personalisation": False}, base=[{"id": "x"}]))["decision"]
     assert (decision["reason"], decision["segments"], decision["items"][0]["id"]) == ("CONSENT", [], "x")
+    assert decision["items"][0]["reason"] == "CONSENT"
     assert (await town.profile("anon:a"))["segments"] == {"cart.deep": T0}
+
+
+async def test_no_item_comes_twice_on_one_page_be_it_an_offer_or_a_suggestion(town: Town) -> None:
+    suggestions = [{"id": name} for name in ("x", "y", "z")]
+    asked = {"base": suggestions, "page_view_id": "p-1", "limit": 2}
+    replies = [(await town.decide("anon:a", context=APPLE, **asked))["decision"] for _ in range(3)]
+    shown = [[item["id"] for item in reply["items"]] for reply in replies]
+    assert shown == [["capped", "x"], ["y", "z"], []]
+    other = (await town.decide("anon:a", **{**asked, "page_view_id": "p-2"}))["decision"]
+    assert [item["id"] for item in other["items"]] == ["x", "y"]
+    again = await town.ask_partition(int(replies[1]["decisionId"].split("_")[1]), "decision",
+                                     {"decision_id": replies[1]["decisionId"], "replay": True})  # fmt: skip
+    assert again["record"]["identical"] is True
 
 
 async def test_signals_and_decisions_read_a_segment_by_the_same_variant() -> None:

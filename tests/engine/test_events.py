@@ -66,7 +66,10 @@ ITEM = {"id": "p", "quantity": 1}
         ("view_promotion", {"promotion_id": "o"}, "offer_viewed", {"offer_id": "o"}),
         ("Offer Clicked", {"offer_id": "o"}, "offer_clicked", {"offer_id": "o"}),
         ("select_promotion", {}, "offer_clicked", {}), ("Offer Redeemed", {}, "offer_redeemed", {}),
-        ("Level Up", {"scroll_px": -1}, "custom", {"name": "Level Up"}),
+        ("Level Up", {"scroll_px": -1}, "custom", {"name": "Level Up", "properties": {"scroll_px": -1}}),
+        ("Level Up", {}, "custom", {"name": "Level Up"}),
+        ("Clicked", {"target": "b", "shade": {"of": ["red"]}}, "click",
+         {"target": "b", "properties": {"shade": {"of": ["red"]}}}),
     ],
 )  # fmt: skip
 def test_an_event_means_a_signal(name: str, properties: dict[str, Any], kind: str, fields: dict[str, Any]) -> None:

@@ -92,6 +92,8 @@ async def test_a_canary_of_a_book_becomes_a_rollout_and_changes_nothing_yet(hous
     assert (response.status_code, response.json()["version"]) == (202, "b2")
     assert house.desk.log == [("a", 0.05, "ann", "a new campaign book")]
     assert house.worlds.version == "b1"
+    described = openapi()["paths"]["/v1/campaigns"]["put"]["responses"]["202"]
+    jsonschema.Draft202012Validator(_schema(openapi(), described)).validate(response.json())
 
 
 @pytest.mark.parametrize("share", ["", "0", "0.6", "nan", "inf", "much"])

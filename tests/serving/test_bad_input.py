@@ -21,6 +21,15 @@ async def send(house: House, body: bytes, path: str = "/v1/track", **headers: st
     return await house.client.post(path, content=body, headers=JSON | named)
 
 
+@pytest.mark.parametrize(("path", "body"), [
+    ("/v1/track", b"{"), ("/v1/batch", b""), ("/v1/batch", b"NaN"), ("/v1/batch", b"[]"), ("/v1/batch", b"{}"),
+    ("/v1/batch", b'{"batch":[]}'),
+])  # fmt: skip
+async def test_what_holds_no_event_is_answered_with_counts_all_the_same(house: House, path: str, body: bytes) -> None:
+    told = (await send(house, body, path)).json()
+    assert (told["success"], told["accepted"], told["duplicates"], told["rejected"]) == (False, 0, 0, [])
+
+
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/batch", "/v1/decide", "/v1/score"])
 @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b"{'a':1}", b'{"a":1}x', b"\xff\xfe", b"\xef\xbb\xbf{}"])
 async def test_what_is_not_json_is_400(house: House, path: str, body: bytes) -> None:
@@ -199,7 +208,8 @@ async def test_a_time_beyond_the_bounds_is_rejected(house: House, name: str, val
         ({"anonymousId": "a\x00b"}, "bad_anonymous_id"), ({"anonymousId": "a\nb"}, "bad_anonymous_id"),
         ({"anonymousId": "x" * 257}, "bad_anonymous_id"), ({"anonymousId": 1.5}, "bad_anonymous_id"),
         ({"anonymousId": True}, "bad_anonymous_id"), ({"anonymousId": []}, "bad_anonymous_id"),
-        ({"userId": {}}, "bad_user_id"), ({"userId": ""}, "bad_user_id"), ({"userId": 1e300}, "bad_user_id"),
+        ({"userId": {}}, "bad_user_id"), ({"userId": "", "anonymousId": None}, "bad_user_id"),
+        ({"userId": 1e300}, "bad_user_id"),
         ({"messageId": ""}, "bad_message_id"), ({"messageId": ["m"]}, "bad_message_id"),
         ({"event": None}, "bad_event_name"), ({"event": ""}, "bad_event_name"), ({"event": 7}, "bad_event_name"),
         ({"event": "a\x00"}, "bad_event_name"), ({"event": "e" * 257}, "bad_event_name"),
@@ -260,6 +270,12 @@ async def test_null_bytes_in_text_harm_nothing(house: House) -> None:
     assert response.status_code == 200
 
 
+async def test_an_empty_user_id_beside_an_anonymous_id_is_none_as_rudderstack_sends_it(house: House) -> None:
+    response = await house.post("/v1/track", {"userId": "", "anonymousId": "r-1", "event": "x"})
+    assert response.json()["accepted"] == 1
+    assert house.asks.log[0][0] == "anon:r-1"
+
+
 async def test_a_whole_number_is_an_id(house: House) -> None:
     await house.post("/v1/track", {"userId": 42, "event": "x"})
     assert house.asks.log[0][0] == "user:42"
@@ -305,6 +321,14 @@ async def test_a_wrong_decide_is_400(house: House, fields: dict[str, Any], code:
     response = await house.post("/v1/decide", {"anonymousId": "a", "placement": "home", **fields})
     assert is_problem(response, 400, code)
     assert house.asks.log == []
+
+
+async def test_a_signal_of_40_kb_with_a_decision_is_rejected_alone(house: House) -> None:
+    signals = [a_track(), a_track(properties={"x": "y" * 40_960}), a_track()]
+    response = await house.post("/v1/decide", {"anonymousId": "a", "placement": "home", "signals": signals})
+    told = response.json()["signals"]
+    assert (response.status_code, told["accepted"]) == (200, 2)
+    assert [(r["index"], r["code"]) for r in told["rejected"]] == [(1, "too_large")]
 
 
 @pytest.mark.parametrize("signals", ["x", 5, {}, [None], [{}], [{"event": "scroll", "properties": {"scroll_px": -1}}]])

@@ -8,9 +8,13 @@ import orjson
 import pytest
 
 from engine.errors import Unavailable
+from engine.record import SIGNALS
 from serving.examples import ALIAS, BATCH, GROUP, IDENTIFY, PAGE, SCREEN, TRACK
+from tests.actors.town import Town
 from tests.serving.house import NOW_MS, House, a_track, in_batch, is_problem
+from tests.serving.whole import Whole
 
+NO_ANALYTICS = {"consent": {"categoryPreferences": {"analytics": False}}}
 EXAMPLES = {"track": TRACK, "identify": IDENTIFY, "page": PAGE, "screen": SCREEN, "group": GROUP, "alias": ALIAS}
 
 
@@ -173,3 +177,18 @@ async def test_codes_beyond_the_bound_are_counted_together(house: House) -> None
     text = (await house.get("/metrics")).text
     assert text.count("kairos_events_rejected_total{") == 65
     assert 'kairos_events_rejected_total{code="other"} 16.0' in text
+
+
+async def test_what_nothing_understands_is_kept_with_its_signal_and_handed_out() -> None:
+    town = await Town().start()
+    whole = Whole(town)
+    await whole.post("/v1/track", a_track("Level Up", properties={"boss": {"name": "Ganon"}}))
+    await whole.post("/v1/track", a_track("Product Viewed", properties={"product_id": "p", "shade": "teal"}))
+    await whole.post("/v1/track", a_track("Clicked", properties={"lost": "x"}, context=NO_ANALYTICS))
+    records = (await whole.get("/v1/profiles/anon:a-1/export")).json()["records"]
+    await town.stop()
+    kept = {signal[0]: signal[3] for record in records if record[0] == SIGNALS for signal in record[4]}
+    assert kept == {
+        "custom": {"name": "Level Up", "properties": {"boss": {"name": "Ganon"}}},
+        "product_viewed": {"items": [{"id": "p", "quantity": 1}], "properties": {"shade": "teal"}},
+    }

@@ -7,9 +7,11 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -18,6 +20,7 @@ from engine.errors import Conflict
 from serving.processes import RunRecord
 from serving.ray_environment import free_ports, haproxy_binary, serve_environment, token_file
 from serving.system import System, UpOptions
+from tests.serving.running import until
 
 ASSETS = Path(__file__).parents[2] / "serving" / "assets"
 TIED = ASSETS / "haproxy-tied.sh"
@@ -57,6 +60,58 @@ def test_the_template_of_serve_binds_its_pages_as_the_stand_in_expects() -> None
     template = source.read_text()
     assert "    bind :{{ config.metrics_port }}\n" in template
     assert "  bind *:{{ config.stats_port }}\n" in template
+    assert "    errorfile 503 {{ config.error_file_path }}\n" in template
+    assert "http-request return status 404 content-type text/plain lf-string" in template
+
+
+DEAD = """defaults
+    mode http
+    timeout connect 1s
+    timeout client 10s
+    timeout server 10s
+    errorfile 503 /nowhere/500.http
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    use_backend dead if {{ path_beg /dead }}
+    default_backend default_backend
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path \\'%[path]\\' not found. Ping http://..."
+backend dead
+    server gone 127.0.0.1:{gone}
+"""
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[int]:
+    """The port of a HAProxy, started as Serve starts it, behind which nobody answers."""
+    binary = haproxy_binary()
+    if binary is None:
+        pytest.skip("no HAProxy for this platform")
+    port, gone = free_ports(2)
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(DEAD.format(port=port, gone=gone))
+    env = {**os.environ, "KAIROS_PYTHON": sys.executable, "KAIROS_HAPROXY_BINARY": binary,
+           "KAIROS_RUN_DIR": str(tmp_path / "run")}  # fmt: skip
+    process = subprocess.Popen([str(TIED), "-db", "-f", str(config)], env=env)
+    until(lambda: _connects(port))
+    yield port
+    process.kill()
+    process.wait(10)
+
+
+def _connects(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("path", ["/dead", "/unrouted"])
+def test_where_nobody_is_behind_haproxy_it_says_so_in_a_problem_document(alone: int, path: str) -> None:
+    reply = httpx.get(f"http://127.0.0.1:{alone}{path}", trust_env=False)
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert reply.headers["content-type"] == "application/problem+json"
+    told = reply.json()
+    assert (told["status"], told["code"]) == (503, "no_ingress")
+    assert told["message"] == told["detail"] != ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
