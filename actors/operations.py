@@ -189,6 +189,10 @@ class Decided:
     now_ms: int
 
 
+Outcome = Reply | Decided | Later
+"""What a request has come to when its batch is written: an answer, a decision, or what is left to do."""
+
+
 def request_hash(scene: Scene, request_id: str) -> int:
     """Request ids are compared by keyed hash, as message ids are."""
     return message_hash(scene.key, "request\x00" + request_id)

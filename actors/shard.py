@@ -8,29 +8,30 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Final, TypeVar
 
-from actors import operations as ops
+from actors.activation import Activation
 from actors.archiver import Archiver
 from actors.asking import Asks
 from actors.call import Call
 from actors.desk import Desk
 from actors.ending import ended
 from actors.erasure import Erasure
+from actors.evaluation import Evaluation
+from actors.following import Following
 from actors.history import History
 from actors.housekeeping import Housekeeping
 from actors.ledger import Ledger
 from actors.links import PARKED, Links
 from actors.mending import Mending
-from actors.no_book import NEEDS_BOOK, world_without_book
-from actors.operations import Decided, Reply, Scene, unavailable
+from actors.no_book import NEEDS_BOOK
+from actors.operations import Decided, Outcome, Reply, unavailable
 from actors.ownership import Ownership
-from actors.partition import DamagedSnapshot, Partition, raise_for
+from actors.partition import Partition, raise_for
 from actors.reading import Reading
-from actors.redeeming import redeem
 from actors.shard_settings import ShardSettings
 from actors.stores import Journal, Snapshots, Table
 from actors.treasury import Treasury
 from actors.worlds import Worlds
-from engine.errors import Fenced, KairosError, Unavailable
+from engine.errors import Fenced, KairosError
 from engine.money import Exchange
 
 T = TypeVar("T")
@@ -44,7 +45,6 @@ GROWING: Final = frozenset({"observe", "decide", "reward", "redeem", "link", "un
 
 UNWRITTEN: Final = Fenced("fenced", "the batch was not written")
 """What became of a batch that could not be evaluated."""
-Outcome = Reply | Decided | ops.Later
 
 
 class SessionShard:
@@ -86,8 +86,8 @@ class SessionShard:
         self.stopping = False
         self.links, self.erasure, self.reading = Links(self), Erasure(self), Reading(self)
         self.ownership, self.housekeeping, self.mending = Ownership(self), Housekeeping(self), Mending(self)
-        self.treasury = Treasury(self, ledger)
-        self._no_world = world_without_book()
+        self.treasury, self.following = Treasury(self, ledger), Following(self)
+        self._activation, self._evaluation = Activation(self), Evaluation(self)
         self._inbox: list[Call] = []
         self._relieved: Callable[[], None] | None = None
         self._arrived = asyncio.Event()
@@ -107,11 +107,10 @@ class SessionShard:
         self.key = await self.table.secret("messages")
         self.desk.redemption_key = await self.table.secret("redemptions")
         self.desk.preview_key = await self.table.secret("previews")
-        await self.worlds.refresh()
-        self._set_currency()
+        await self.following.refresh()
         await self.ownership.start()
         self.spawn(self._loop())
-        self.spawn(self._follow())
+        self.spawn(self.following.run())
         self.spawn(self.housekeeping.sweep())
         self.spawn(self._tick())
         self.spawn(self.treasury.run())
@@ -229,14 +228,14 @@ class SessionShard:
         self.counts["batches"] += 1
         self.counts["calls"] += len(calls)
         here = [call for call in calls if self._may_serve(call)]
-        here = await self._activate(here)
+        here = await self._activation.bring_in(here)
         answers: list[tuple[Call, Outcome]] = []
         now_ms = self.clock()
         for call in here:
             partition = self.partitions[call.partition]
             before = len(partition.pending)
             try:
-                answers.append((call, self._evaluate(call, partition, now_ms)))
+                answers.append((call, self._evaluation.evaluate(call, partition, now_ms)))
             except Exception:
                 log.exception("%s failed in shard %d", call.op, self.index)
                 if len(partition.pending) > before:
@@ -248,13 +247,13 @@ class SessionShard:
             if reply is PARKED:
                 continue
             if call.partition in failed:
-                call.answer(self._fallback(reply, failed[call.partition]))
+                call.answer(self._evaluation.unwritten(reply, failed[call.partition]))
             elif isinstance(reply, dict):
                 call.answer(reply)
             elif isinstance(reply, Decided):
                 call.answer(self.reading.explained(reply, call.payload))
             else:
-                self.spawn(self._later(call, reply))
+                self.spawn(self._evaluation.finish(call, reply))
 
     def _may_serve(self, call: Call) -> bool:
         partition = self.partitions.get(call.partition)
@@ -270,116 +269,10 @@ class SessionShard:
             call.answer(unavailable("archive_full", full))
         elif call.op in ("reward", "redeem", "supersede", "decision", "repeat") and "track" not in call.payload:
             # Whose decision it is stands in the journal; reading it must not hold up the batch.
-            self.spawn(self._later(call, self.reading.of_decision(call)))
+            self.spawn(self._evaluation.finish(call, self.reading.of_decision(call)))
         else:
             return True
         return False
-
-    async def _activate(self, calls: list[Call]) -> list[Call]:
-        """Bring every profile touched by the calls into memory; two or three rounds, each one trip to the store."""
-        wanted: dict[tuple[int, str], Call] = {}
-        while True:
-            if self.mending.busy:
-                calls = self.mending.refuse(calls)
-            wanted.clear()
-            for call in calls:
-                partition = self.partitions[call.partition]
-                for track_id in partition.missing(call.tracks()):
-                    wanted[call.partition, track_id] = call
-            if not wanted:
-                return calls
-            keys = list(wanted)
-            epochs = {index: self.partitions[index].epoch for index, _ in keys}
-            try:
-                snapshots = await self.snapshots.load(keys)
-            except KairosError as failure:
-                for call in calls:
-                    call.answer(unavailable("store_unavailable", failure.message))
-                return []
-            now_ms = self.clock()
-            calls = [call for call in calls if self._still_mine(call, epochs)]
-            for (index, track_id), snapshot in zip(keys, snapshots, strict=True):
-                held = self.partitions.get(index)
-                if held is None or held.epoch != epochs[index] or track_id in held.used_ms:
-                    continue
-                try:
-                    held.activate(track_id, snapshot, now_ms)
-                except DamagedSnapshot as damage:
-                    self.mending.begin(held, track_id, damage)
-            self.counts["activations"] += len(keys)
-
-    def _still_mine(self, call: Call, epochs: dict[int, int]) -> bool:
-        partition = self.partitions.get(call.partition)
-        if partition is not None and partition.ready and partition.epoch == epochs.get(call.partition, partition.epoch):
-            return True
-        call.answer(unavailable("recovering", "the partition is being recovered"))
-        return False
-
-    def _evaluate(self, call: Call, partition: Partition, now_ms: int) -> Outcome:
-        world = self.worlds.current or self._no_world
-        if "track" in call.payload:
-            partition.used_ms[call.payload["track"]] = now_ms
-        if self.links.park(call, partition):
-            return PARKED
-        scene = Scene(partition, world, now_ms, self.dice, self.key, self.exchange, self.desk)
-        expired = self.erasure.expire(scene, call)
-        if expired is not None:
-            return expired
-        if call.op == "observe":
-            return ops.observe(scene, call.payload)
-        if call.op == "decide":
-            repeated = ops.repeated_decision(scene, call.payload)
-            return self.reading.repeated(call, repeated) if repeated else ops.decide_for(scene, call.payload)
-        if call.op == "score":
-            return ops.score_for(scene, call.payload)
-        if call.op == "reward":
-            return self._forwarded(call, ops.reward(scene, call.payload))
-        if call.op == "redeem":
-            return self._forwarded(call, redeem(scene, call.payload))
-        if call.op == "supersede":
-            return self._forwarded(call, ops.supersede(scene, call.payload))
-        if call.op == "rewards":
-            return self.reading.rewards(scene, call.payload)
-        if call.op in ("profile", "export"):
-            return self.reading.profile(scene, call.op, call.payload)
-        if call.op == "stats":
-            return {"shard": self.index, **self.told(), "live": sum(len(p.live) for p in self.partitions.values())}
-        if call.op == "dry_run":
-            return self.reading.dry_runs.later(call.payload)
-        if call.op == "refresh":
-            return self._refresh_later
-        if call.op in ("erase", "forget"):
-            return self.erasure.evaluate(scene, call)
-        return self.links.evaluate(scene, call)
-
-    def _forwarded(self, call: Call, reply: Reply) -> Reply | ops.Later:
-        if "forward" not in reply:
-            return reply
-
-        async def forward() -> Reply:
-            return await self.mesh.ask(reply["forward"], call.op, call.payload, timeout_s=5.0)
-
-        return forward
-
-    async def _later(self, call: Call, work: ops.Later) -> None:
-        try:
-            call.answer(await work())
-        except asyncio.CancelledError:
-            if self.stopping:
-                call.answer(unavailable("stopping", "the shard is stopping"))
-            raise
-        except Unavailable as failure:
-            call.answer(unavailable(failure.code, failure.message))
-        except KairosError as failure:
-            call.answer(ops.error(failure.code, failure.message, 400))
-        except Exception:
-            log.exception("%s failed in shard %d", call.op, self.index)
-            call.answer(unavailable("internal", "the request could not be finished"))
-
-    def _fallback(self, reply: Outcome, failure: KairosError) -> Reply:
-        if isinstance(reply, Decided):
-            return ops.unrecorded(reply)
-        return unavailable("not_durable", f"the journal did not take it: {failure.message}")
 
     # -- the journal -----------------------------------------------------------------------------------
 
@@ -398,36 +291,3 @@ class SessionShard:
                 failed[partition.index] = failure
                 self.ownership.reset(partition.index)
         return failed
-
-    # -- following what is published -------------------------------------------------------------------
-
-    async def _follow(self) -> None:
-        """Follow the world and the table, neither held up by trouble with the other."""
-        while not self.stopping:
-            await asyncio.sleep(self.settings.world_every_ms / 1000.0)
-            for what, step in (("world", self._refresh), ("partition table", self.ownership.follow)):
-                try:
-                    await step()
-                except KairosError as failure:
-                    log.warning("shard %d cannot follow the published %s: %s", self.index, what, failure.message)
-                except Exception:
-                    log.exception("shard %d cannot follow the published %s", self.index, what)
-
-    async def _refresh(self) -> None:
-        if await self.worlds.refresh():
-            self._set_currency()
-
-    async def _refresh_later(self) -> Reply:
-        await self._refresh()
-        world = self.worlds.current
-        return {
-            "book": world.book.version if world else None,
-            "model": world.model_version if world else None,
-            "rollout": world.rollout.label if world and world.rollout else None,
-            "refused": f"shard {self.index}: {self.worlds.refused}" if self.worlds.refused else None,
-        }
-
-    def _set_currency(self) -> None:
-        if self.worlds.current is not None:
-            self.exchange.currency = self.worlds.current.book.currency
-            self.exchange.rates = dict(self.settings.rates)
