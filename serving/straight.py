@@ -2,8 +2,8 @@
 
 Serve gives each request two ids, a context of its own, a line for an access log that is off, metrics that Kairos has
 too, and passes it through six context managers: a third of what a decision costs the replica (measured). What holds a
-replica together is kept: a call takes one of its slots (`max_ongoing_requests`) and counts as ongoing, so that a replica
-that is to end waits for it. Where no slot is free it goes Serve's own way, which queues it or refuses it.
+replica together is kept: a call takes one of its slots (`max_ongoing_requests`) and counts as ongoing, so that a
+replica that is to end waits for it. Where no slot is free it goes Serve's own way, which queues it or refuses it.
 """
 
 from __future__ import annotations
