@@ -149,7 +149,7 @@ class Rollouts:
 
     # -- by itself ---------------------------------------------------------------------------------------
 
-    async def under_way(self) -> bool:
+    async def has_candidate(self) -> bool:
         """Whether a candidate is on its way or waits: without one there is nothing to judge."""
         board = await self._log.board()
         return board.running is not None or board.waiting is not None

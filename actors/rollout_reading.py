@@ -36,14 +36,14 @@ class RolloutReading:
             engine.errors.Unavailable: the store does not answer.
         """
         learning, rollouts = self._learning, self._rollouts
-        if not self.resting and await rollouts.under_way():
+        if not self.resting and await rollouts.has_candidate():
             await learning.advance()
             return
         now_ms, ends = self._clock(), None
         if not self.resting or not 0 <= now_ms - self._passed_ms < PASS_EVERY_MS:
             # Before the board is looked at: a decision of a rollout that is not there yet lies after these ends.
             ends = await learning.ends()
-        if await rollouts.under_way():
+        if await rollouts.has_candidate():
             self.resting = False
             await learning.advance()
             return
