@@ -206,7 +206,7 @@ class Learning:
             try:
                 now_ms = self._clock()
                 # The ends are asked first: it is cheap, and most of the time most partitions have nothing new.
-                ends = await self.ends()
+                ends = await self._journal.lasts(self._n_partitions)
                 partitions = sorted(only) if only is not None else range(self._n_partitions)
                 for start in range(0, len(partitions), AT_ONCE):
                     some = partitions[start : start + AT_ONCE]
