@@ -1,4 +1,4 @@
-"""At rest rollouts read a sixteenth of the journal; of a rollout they miss nothing, and of the erased they keep nothing."""
+"""At rest rollouts read a sixteenth of the journal; of a rollout they miss nothing, of the erased they keep nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_at_rest_a_sample_is_read_and_the_traffic_is_that_of_all(town: Tow
 
 
 async def test_every_decision_of_a_rollout_is_read_also_those_of_its_first_moment(town: Town) -> None:
-    reader, rollouts, reading = await following(town)
+    _reader, rollouts, reading = await following(town)
     await reading.read_on()
     await visit(town, NAMES)
     await reading.read_on()
