@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -170,8 +170,31 @@ class Learning:
             return True
         return False
 
-    async def advance(self) -> list[Example]:
+    async def ends(self) -> list[Position | None]:
+        """Where the journals of all partitions end now."""
+        return list(await self._journal.lasts(self._n_partitions))
+
+    async def pass_over(self, ends: Sequence[Position | None], kept: Collection[int], *, anew: bool) -> None:
+        """Leave what lies before these ends unread, but for the partitions `kept`.
+
+        `anew`: what was read until now is forgotten and leaves the saves. An erasure in a partition that is passed
+        over would not reach it.
+        """
+        async with self._lock:
+            offsets = self.offsets
+            if anew:
+                self._fresh()
+            self.offsets = [offsets[p] if p in kept else end for p, end in enumerate(ends)]
+            passed_ms = self._clock() - self.settings.slack_ms
+            for partition in range(self._n_partitions):
+                if partition not in kept:
+                    self.attribution.advance(partition, passed_ms)
+            self._forgot |= anew
+
+    async def advance(self, only: Collection[int] | None = None) -> list[Example]:
         """Read what the journal has gained, let mature what is due; gives the examples that are new or changed.
+
+        `only`: the partitions that are read, where not all of them are.
 
         Raises:
             engine.errors.Unavailable: the store does not answer; what was read until then is kept.
@@ -184,8 +207,9 @@ class Learning:
                 now_ms = self._clock()
                 # The ends are asked first: it is cheap, and most of the time most partitions have nothing new.
                 ends = await self._journal.lasts(self._n_partitions)
-                for start in range(0, self._n_partitions, AT_ONCE):
-                    some = range(start, min(start + AT_ONCE, self._n_partitions))
+                partitions = sorted(only) if only is not None else range(self._n_partitions)
+                for start in range(0, len(partitions), AT_ONCE):
+                    some = partitions[start : start + AT_ONCE]
                     found = await asyncio.gather(*(self._next(partition, ends[partition]) for partition in some))
                     for partition, rows in zip(some, found, strict=True):
                         await self._read_on(partition, rows, ends[partition], now_ms, told)

@@ -200,8 +200,10 @@ def request_hash(scene: Scene, request_id: str) -> int:
 
 def repeated_decision(scene: Scene, payload: dict[str, Any]) -> str | None:
     """The decision already taken for this requestId, if there is one."""
+    if not payload.get("request_id") or payload.get("anew"):
+        return None
     found = locate(scene.partition, payload["track"])
-    if isinstance(found, dict) or not payload.get("request_id") or payload.get("anew"):
+    if isinstance(found, dict):
         return None
     request = request_hash(scene, payload["request_id"])
     return next((t.requests[request] for t in found.tracks if request in t.requests), None)

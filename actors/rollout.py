@@ -75,6 +75,8 @@ class Rollouts:
         self._users: Users | None = None
         self._pending: list[Example] = []
         self._recent: deque[tuple[int, str, int]] = deque(maxlen=N_TRAFFIC)
+        self._counts: Callable[[str], bool] = lambda _track: True
+        self._counted_share = 1.0
         self._told_ms = 0
         self._asked: tuple[tuple[str, int], int] = ("", 0), 0
         self._looking = asyncio.Lock()
@@ -147,9 +149,20 @@ class Rollouts:
 
     # -- by itself ---------------------------------------------------------------------------------------
 
+    async def has_candidate(self) -> bool:
+        """Whether a candidate is on its way or waits: without one there is nothing to judge."""
+        board = await self._log.board()
+        return board.running is not None or board.waiting is not None
+
+    def sample(self, counts: Callable[[str], bool], share: float) -> None:
+        """Know the traffic by the tracks that `counts` names, a share of all."""
+        self._counts, self._counted_share = counts, share
+
     def take(self, examples: Sequence[Example]) -> None:
         """What has become of decisions; looked at with the next `look`."""
-        self._recent.extend((e.t_ms, e.track, e.label) for e in examples if e.matured and not e.withdrawn)
+        self._recent.extend(
+            (e.t_ms, e.track, e.label) for e in examples if e.matured and not e.withdrawn and self._counts(e.track)
+        )
         self._pending.extend(e for e in examples if e.trial is not None and (e.matured or e.withdrawn))
 
     @property
@@ -268,7 +281,8 @@ class Rollouts:
             first.setdefault(track, label)
         times = [t_ms for t_ms, _, _ in self._recent]
         span_ms = max(max(times) - min(times), 1000)
-        return Traffic(len(first) / span_ms * DAY_MS, sum(first.values()) / len(first))
+        per_day = len(first) / self._counted_share / span_ms * DAY_MS
+        return Traffic(per_day, sum(first.values()) / len(first))
 
     async def _live(self) -> dict[str, Any]:
         found = await self._documents.get(LIVE_DOCUMENT)

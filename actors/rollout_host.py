@@ -23,6 +23,7 @@ from actors.learning_saves import ArchiveSaves, Saves, VersionSaves
 from actors.priority import let_visitors_first
 from actors.publishing import Publisher
 from actors.rollout import Rollouts, RolloutSettings
+from actors.rollout_reading import RolloutReading
 from actors.router import Router
 from actors.segments import Segments
 from actors.stores import Stores
@@ -78,6 +79,7 @@ class RolloutHost:
         stores = self._open_stores(self._options.redis_url)
         router = Router(stores.table)
         learning: Learning | None = None
+        reading: RolloutReading | None = None
         try:
             rollouts = Rollouts(
                 stores, Publisher(stores.versions, stores.table, router, self._clock), self._clock,
@@ -85,9 +87,10 @@ class RolloutHost:
             )  # fmt: skip
             while True:
                 try:
-                    if learning is None:
+                    if learning is None or reading is None:
                         learning = await self._open(stores, rollouts)
-                    await learning.advance()
+                        reading = RolloutReading(learning, rollouts, len(learning.offsets), self._clock)
+                    await reading.read_on()
                     await rollouts.look()
                     self._failure = ""
                     self._n_looks += 1

@@ -10,6 +10,7 @@ import orjson
 
 from actors.call import Call
 from actors.operations import error, unavailable
+from actors.ready_reply import READY, packed
 from actors.shard import SessionShard
 from actors.stream import Request, StreamServer
 
@@ -43,7 +44,8 @@ class ShardServer:
         for request in requests:
             try:
                 op, payload, partition = orjson.loads(request.payload)
-                call = Call(str(op), dict(payload), int(partition), partial(_send, request))
+                send = _send_ready if op == "decide" and READY in payload else _send
+                call = Call(str(op), dict(payload), int(partition), partial(send, request))
             except (ValueError, TypeError):
                 _send(request, error("bad_request", "a request is [operation, payload, partition]", 400))
                 continue
@@ -51,6 +53,17 @@ class ShardServer:
         if shard.n_waiting > PAUSE_ABOVE and not self._stream.paused:
             self._stream.pause()
             shard.when_room(self._stream.resume)
+
+
+def _send_ready(request: Request, reply: dict[str, Any]) -> None:
+    try:
+        payload = packed(reply)
+    except TypeError:
+        payload = None
+    if payload is None:
+        _send(request, reply)
+    else:
+        request.reply(payload)
 
 
 def _send(request: Request, reply: dict[str, Any]) -> None:

@@ -141,7 +141,8 @@ def known_segments(book: CompiledBook, memberships: dict[str, list[int]]) -> dic
 
 def offer_rows(row: NDArray[np.float64], offers: Sequence[tuple[float, float, float, float]]) -> NDArray[np.float64]:
     """Model rows for offers given as (code, value, cost, times served): shape (n, n_features)."""
-    rows = np.repeat(row[np.newaxis, :], len(offers), axis=0)
+    rows = np.empty((len(offers), len(row)))
+    rows[:] = row
     rows[:, N_FEATURES - 4 :] = offers
     return rows
 

@@ -159,6 +159,8 @@ def _campaign(inputs: Inputs, listed: tuple[CompiledCampaign, ...], reading: Rea
     wanted = inputs.request.campaign
     if wanted is not None:
         listed = tuple(c for c in listed if c.name == wanted) or listed
+    if len(listed) == 1:
+        return listed[0], stage_and_score(reading, inputs, listed[0])
     top = [c for c in listed if c.priority == listed[0].priority]
     scored = [(c, stage_and_score(reading, inputs, c)) for c in top]
     campaign, _ = max(scored, key=lambda pair: pair[1].value)

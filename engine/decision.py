@@ -23,6 +23,7 @@ HOLDOUT, CONSENT, BOT, DEGRADED, NOT_RECORDED, NO_OFFERS, APPRENTICE = (
 )  # fmt: skip
 UNSHOWN: Final = frozenset({APPRENTICE, DIVERGED})
 """Reasons of answers whose offers were drawn and then not shown."""
+WEIGHTS: Final = Weights._fields
 HARMONY: Final = ("mode", "agreement", "divergence", "would")
 # Rungs of the ladder, best first.
 RUNGS: Final = ("model", "precomputed", "rules", "tier1")
@@ -157,7 +158,7 @@ class Decision:
             "treatment": {"layout": self.layout, "media": self.media},
             "score": None if s is None else {
                 "value": s.value, "recency": s.recency, "depth": s.depth, "conversion": s.conversion,
-                "weights": s.weights._asdict(), "stage": s.stage,
+                "weights": dict(zip(WEIGHTS, s.weights, strict=True)), "stage": s.stage,
             },
             "risk": {"conversion": self.conversion, "churn": self.churn},
             "next": self._next(),

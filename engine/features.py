@@ -61,9 +61,9 @@ def pages_of(track: Track, since_ms: int) -> list[Page]:
     Scrolls before any page view count for a page that began with them.
     """
     pages: list[Page] = []
-    recent = track.recent
-    for i in range(0, len(recent), STRIDE):
-        t_ms, kind, _, one, two = recent[i : i + STRIDE]
+    # Five numbers at a time off one iterator: slices of an array are arrays, and each costs more than all of this.
+    numbers = iter(track.recent)
+    for t_ms, kind, _, one, two in zip(*[numbers] * STRIDE, strict=True):
         if t_ms < since_ms:
             continue
         if kind == PAGE:

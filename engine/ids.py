@@ -13,6 +13,7 @@ ANON, DEVICE, EMAIL, USER = "anon:", "device:", "email:", "user:"
 KINDS = (ANON, DEVICE, EMAIL, USER)
 """Kinds of identity, from the most passing to the most personal; of a profile's tracks the last kind is the root."""
 MAX_ID_LENGTH = 256
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 EMAIL_DIGITS = 64
 """An e-mail is an identity by its SHA-256 in hexadecimal digits, never by itself."""
 
@@ -61,7 +62,7 @@ def profile_id(root: str) -> str:
     >>> root_of(profile_id("anon:a-1"))
     'anon:a-1'
     """
-    return "p_" + base64.urlsafe_b64encode(root.encode()).rstrip(b"=").decode()
+    return "p_" + binascii.b2a_base64(root.encode(), newline=False).rstrip(b"=").translate(_URLSAFE).decode()
 
 
 def root_of(identity: str) -> str:

@@ -19,8 +19,10 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from actors.hosting import spare_the_collector
+from serving.app import HOT
 from serving.ingress import Ingress, IngressOptions
 from serving.one_write import write_once
+from serving.straight import go_straight
 
 APP: Final = "kairos"
 SERVE_LOGS: Final = LoggingConfig(log_level="ERROR", enable_access_log=False)
@@ -43,7 +45,9 @@ class IngressReplica:
         spare_the_collector()
         answer_in_one_task()
         write_once()
-        return Ingress(self._options)
+        ingress = Ingress(self._options)
+        go_straight(ingress, HOT)
+        return ingress
 
 
 def start_ray(address: str | None, temp_dir: Path, dashboard: bool, shared: Mapping[str, str]) -> Node | None:

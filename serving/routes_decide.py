@@ -6,11 +6,10 @@ import asyncio
 import logging
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Final
-
-import orjson
+from typing import Any, Final, NamedTuple
 
 from actors.begun import Begun
+from actors.ready_reply import READY, answer_in, rung_of
 from engine.errors import KairosError, Unavailable
 from engine.harmony import tell_source
 from engine.ids import DecisionId, profile_id
@@ -20,7 +19,7 @@ from serving.decide_request import DecideRequest, read_decide
 from serving.endpoint import Call, Room
 from serving.forced_request import read_forced
 from serving.ports import Answer
-from serving.problems import Reply, json_reply, problem_in
+from serving.problems import JSON, Reply, json_reply, problem_in
 
 log = logging.getLogger("kairos.http")
 
@@ -35,6 +34,13 @@ _REJECTION: Final = {
     "ARCHIVE_FULL": ("archive_full", "not recorded; send it again with the same messageId, later"),
     SHARD_UNAVAILABLE: ("shard_unavailable", "may not be recorded; send it again with the same messageId"),
 }
+
+
+class ReadyAnswer(NamedTuple):
+    """A decision as the shard has written it, and the rung that made it."""
+
+    rung: str
+    body: bytes
 
 
 class Deciding:
@@ -72,7 +78,10 @@ class Deciding:
             reply.headers.append(cookie)
         return reply
 
-    def _reply(self, answer: Answer | None, reason: str, request: DecideRequest) -> Reply:
+    def _reply(self, answer: Answer | ReadyAnswer | None, reason: str, request: DecideRequest) -> Reply:
+        if isinstance(answer, ReadyAnswer):
+            self._room.meters.decision(answer.rung)
+            return Reply(200, answer.body, [JSON])
         if answer is not None:
             refusal = problem_in(answer)
             if refusal is None:
@@ -132,12 +141,15 @@ class Deciding:
         payload["base"], payload["source"] = base, told
         return replace(request, base=base, source=told)
 
-    async def _ask(self, request: DecideRequest, payload: dict[str, Any], left_s: float) -> tuple[Answer | None, str]:
+    async def _ask(
+        self, request: DecideRequest, payload: dict[str, Any], left_s: float
+    ) -> tuple[Answer | ReadyAnswer | None, str]:
         """The shard's answer, or None with the reason for its absence.
 
         Nearly always the shard is known and connected: one frame out, one in, and a timer. Else `_ask_patiently`.
         """
-        begun = self._room.asks.begin(request.track, "decide", payload)
+        ready = not request.gave_signals
+        begun = self._room.asks.begin(request.track, "decide", {**payload, READY: True} if ready else payload)
         if begun is None:
             return await self._ask_patiently(request.track, payload, left_s)
         loop = begun.answer.get_loop()
@@ -159,7 +171,10 @@ class Deciding:
         if begun.late is not None:
             self._await_late(begun)
             return None, "DEADLINE"
-        answer = orjson.loads(raw) if raw else {}
+        rung = rung_of(raw)
+        if rung is not None:
+            return ReadyAnswer(rung, raw[1:]), ""
+        answer = answer_in(raw)
         if "decision" in answer or "error" in answer:
             return answer, ""
         code = (answer.get("unavailable") or {}).get("code", "recovering")
@@ -211,8 +226,7 @@ class Deciding:
                 return {}
             finally:
                 begun.forget()
-            answer: Answer = orjson.loads(raw) if raw else {}
-            return answer
+            return answer_in(raw)
 
         self._abandon(asyncio.get_running_loop().create_task(reply()))
 

@@ -49,7 +49,11 @@ class NativeBooster:
         self._row = self._rows[0]
         self._answer, self._length = ctypes.c_double(), ctypes.c_int64()
         # Addresses are taken once: asking numpy for them costs as much as the prediction.
-        self._addresses = [self._rows[i].ctypes.data for i in range(_FEW)]
+        self._answers = np.zeros(_FEW)
+        self._calls = [
+            (self._fast, self._rows[i].ctypes.data, ctypes.byref(self._length), self._answers[i:].ctypes.data)
+            for i in range(_FEW)
+        ]
         self._call = (self._fast, self._row.ctypes.data, ctypes.byref(self._length), ctypes.addressof(self._answer))
 
     @property
@@ -79,7 +83,7 @@ class NativeBooster:
         if rows.ndim != 2 or rows.shape[1] != self.n_features:
             raise self._wrong_shape(rows.shape)
         if len(rows) <= _FEW:
-            return np.array(self._predict_few(rows), dtype=np.float64)
+            return self._predict_few(rows)
         rows = np.ascontiguousarray(rows, dtype=np.float64)
         answers = np.empty(len(rows))
         length = ctypes.c_int64()
@@ -93,19 +97,16 @@ class NativeBooster:
         self._library.check(status)
         return answers
 
-    def _predict_few(self, rows: Floats) -> list[float]:
-        call, length, at = self._library.predict_row, self._call[2], self._call[3]
-        answers = []
+    def _predict_few(self, rows: Floats) -> Floats:
+        call, n = self._library.predict_row, len(rows)
         with self._lock:
             if not self._close.alive:
                 raise _closed()
-            self._rows[: len(rows)] = rows
-            for address in self._addresses[: len(rows)]:
-                status = call(self._fast, address, length, at)
-                if status:
+            self._rows[:n] = rows
+            for one in self._calls[:n]:
+                if status := call(*one):
                     self._library.check(status)
-                answers.append(self._answer.value)
-        return answers
+            return self._answers[:n].copy()
 
     def close(self) -> None:
         """Give the model's memory back; predicting afterwards raises."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from actors.begun import Begun
+from engine.ids import partition_of
 from serving.app import build_app
 from serving.keys import KeyRing, parse_environment
 from serving.settings import Settings
@@ -54,6 +56,7 @@ DECISION = {
     "risk": {"conversion": 0.3, "churn": 0.12}, "next": {"offer": "free_shipping", "uplift": 0.06},
     "model": {"version": "prior-1", "arm": "champion"}, "holdout": False, "variants": {}, "degraded": None,
 }  # fmt: skip
+ANSWER = orjson.dumps({"decision": DECISION, "status": 200})
 HEADERS = [
     (b"host", b"127.0.0.1:8000"), (b"user-agent", b"bench"), (b"accept", b"*/*"),
     (b"authorization", b"Bearer bench-key-1"), (b"content-type", b"application/json"),
@@ -63,9 +66,13 @@ HEADERS = [
 class Instant:
     """A shard that answers before it is asked."""
 
+    def begin(self, track_id: str, op: str, payload: Mapping[str, Any]) -> Begun:
+        orjson.dumps([op, payload, partition_of(track_id, 64)])
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(ANSWER)
+        return Begun({1: answer}, 1)
+
     async def ask(self, track_id: str, op: str, payload: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        if op == "decide":
-            return {"decision": DECISION, "status": 200}
         return {"results": ["accepted"] * len(payload["signals"])}
 
     async def ask_partition(

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from actors.memory import MemoryTable
+from actors.ready_reply import packed
 from actors.router import Router
 from actors.stream import Request, StreamServer
 from engine.ids import DecisionId, partition_of
@@ -198,3 +199,34 @@ async def test_what_does_not_come_back_in_time_is_not_acknowledged() -> None:
     assert (reply.status_code, counts["accepted"], counts["reason"]) == (503, 1, "deadline_exceeded")
     assert first["track"] in ("anon:a", "anon:b")
     await shards.stop()
+
+
+async def test_a_body_that_is_ready_is_sent_as_the_shard_wrote_it(shards: Shards) -> None:
+    deciding = shards.decide()
+    _, payload, request = await shards.next()
+    assert payload["ready"] is True
+    body = packed(DECIDED)
+    assert body is not None
+    request.reply(body)
+    reply = await deciding
+    assert reply.content == orjson.dumps(DECIDED["decision"])
+    metrics = (await shards.http.get("/metrics")).text
+    assert 'kairos_decisions_total{rung="model"} 1.0' in metrics
+
+
+async def test_a_ready_body_that_comes_late_is_superseded_too(shards: Shards) -> None:
+    deciding = shards.decide(deadlineMs=1)
+    _, _, request = await shards.next()
+    await deciding
+    request.reply(packed(DECIDED) or b"")
+    op, payload = await shards.answer({"status": "superseded"})
+    assert (op, payload["decision_id"]) == ("supersede", ID)
+
+
+async def test_where_signals_come_along_the_answer_is_looked_into(shards: Shards) -> None:
+    deciding = shards.decide(signals=[{"event": "Clicked"}, {"event": 7}])
+    _, payload, request = await shards.next()
+    assert "ready" not in payload
+    told = {**DECIDED["decision"], "signals": {"accepted": 1, "duplicates": 0, "rejected": []}}
+    request.reply(orjson.dumps({"decision": told, "status": 200}))
+    assert [r["index"] for r in (await deciding).json()["signals"]["rejected"]] == [1]
