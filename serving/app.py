@@ -47,9 +47,10 @@ from serving.tier1 import Tier1
 SMALL: Final = 32 * 1024
 """Most bytes of a body that only names things."""
 HOT: Final = ("/v1/decide", "/v1/batch")
+# RudderStack's SDK for browsers sends an AnonymousId header with every event.
 _PREFLIGHT: Final = [
     (b"access-control-allow-methods", b"GET, POST"),
-    (b"access-control-allow-headers", b"authorization, content-type, content-encoding, traceparent"),
+    (b"access-control-allow-headers", b"authorization, content-type, content-encoding, traceparent, anonymousid"),
     (b"access-control-max-age", b"86400"),
 ]
 

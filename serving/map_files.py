@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from engine.errors import InvalidInput
+from engine.fields import READERS, folded
 from engine.findings import nearest, shown
 from serving.mapping import LogFormat, ReplayMap
 from serving.yaml_places import Document, read_yaml
@@ -80,6 +81,12 @@ def check_columns(mapping: ReplayMap, columns: list[str], text: str, name: str) 
                 f"{name}:{document.line_of(place)}: {'.'.join(place)}: found {shown(column)}, "
                 f"expected a column of the file: {_listed(columns)}{near}"
             )
+    constant = mapping.event.value
+    if constant in columns and folded(str(constant)) not in READERS:
+        wrong.append(
+            f"{name}:{document.line_of(('event',))}: event: found {shown(constant)}, which names every event so and "
+            f"is a column of the file: expected {{column: {constant}, other: keep}}"
+        )
     if wrong:
         raise MapInvalid(wrong)
 

@@ -18,6 +18,8 @@ from serving.rows import Found, Malformed, Row
 
 MAX_TWINS = 262_144
 """How many different rows are remembered to number identical ones."""
+NOT_UTF_8 = "\ufffd"
+"""What stands in the text for bytes that are no letter."""
 _HOLE = re.compile(r"\{([^{}]+)\}")
 
 
@@ -55,6 +57,9 @@ class EventMapper:
         ids = self._ids(row)
         if not ids:
             return Malformed(found.line, "no identity in it")
+        if any(NOT_UTF_8 in name for name in ids.values()):
+            # Two names that differ in such a letter alone would become one visitor.
+            return Malformed(found.line, "its identity is not UTF-8")
         try:
             t_ms = self._moment(row)
             properties = _given(self._map.properties, row)
@@ -184,7 +189,8 @@ def _moment_reader(stamp: Timestamp) -> Any:
             t_ms = read(_text(given))
             return t_ms + round(float(row[stamp.order.column]) * step_ms) if stamp.order is not None else t_ms
         except (ValueError, KeyError, OverflowError, TypeError):
-            raise ValueError(f"time: found {_text(given)[:60]!r}, expected {stamp.format}") from None
+            hint = "; `format: epoch_ms` or epoch_s reads numbers" if _text(given).isdecimal() else ""
+            raise ValueError(f"time: found {_text(given)[:60]!r}, expected {stamp.format}{hint}") from None
 
     return moment
 

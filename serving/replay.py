@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 import orjson
 
-from engine.errors import KairosError, Unavailable
+from engine.errors import InvalidInput, KairosError, Unavailable
 from serving.distinct import Distinct
 from serving.mapped import EventMapper, Mapped
 from serving.rows import Found, Malformed
@@ -197,6 +197,8 @@ class Replay:
                     return response
                 reason = f"HTTP {response.status_code}"
                 pause = max(pause, _retry_after_s(response))
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise InvalidInput("bad_url", f"{self._client.base_url}: {error}") from None
             except httpx.TransportError as error:
                 reason = str(error) or type(error).__name__
             if waited >= (PATIENCE_S if self._answered else FIRST_PATIENCE_S):

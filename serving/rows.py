@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import re
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ Row = Mapping[str, Any]
 MAX_LINE = 16 * 1024 * 1024
 """Characters of one line; a longer one is malformed, so that a file without line ends cannot fill the memory."""
 _GZIP = b"\x1f\x8b"
+_UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+BROKEN_GZIP = EOFError, gzip.BadGzipFile, zlib.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,32 @@ def open_text(path: Path) -> Iterator[TextIO]:
     with raw:
         buffered: Any = raw
         plain: Any = gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == _GZIP else buffered
-        yield io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace", newline="")
+        try:
+            first = plain.peek(2)[:2]
+        except BROKEN_GZIP as error:
+            raise InvalidInput("file_unreadable", f"{path}: the gzip is broken: {error}") from None
+        # Spreadsheets write "Unicode text" as UTF-16.
+        encoding = "utf-16" if first in _UTF_16 else "utf-8-sig"
+        yield io.TextIOWrapper(plain, encoding=encoding, errors="replace", newline="")
 
 
 def rows(text: TextIO, mapping: ReplayMap, columns: list[str] | None = None) -> Iterator[Found | Malformed]:
-    """Every row or malformed line, in the order of the file."""
+    """Every row or malformed line, in the order of the file.
+
+    Raises:
+        InvalidInput: `file_unreadable`, where a gzip is broken or ends too early.
+    """
     form = mapping.format
     if isinstance(form, CsvFormat):
-        return _csv_rows(text, form, columns)
-    return _jsonl_rows(text, form) if isinstance(form, JsonlFormat) else _log_rows(text, form)
+        return _whole(_csv_rows(text, form, columns))
+    return _whole(_jsonl_rows(text, form) if isinstance(form, JsonlFormat) else _log_rows(text, form))
+
+
+def _whole(found: Iterator[Found | Malformed]) -> Iterator[Found | Malformed]:
+    try:
+        yield from found
+    except BROKEN_GZIP as error:
+        raise InvalidInput("file_unreadable", f"the gzip is broken: {error}") from None
 
 
 def csv_columns(text: TextIO, form: CsvFormat) -> tuple[list[str], str]:

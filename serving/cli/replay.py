@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import time
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from serving.map_files import check_columns, load_map
 from serving.mapped import EventMapper, Mapped
 from serving.mapping import CsvFormat
 from serving.replay import Pace, Replay, Summary, mapped_rows
-from serving.rows import Malformed, csv_columns, open_text, rows
+from serving.rows import BROKEN_GZIP, Malformed, csv_columns, open_text, rows
 
 SHOWN_MALFORMED = 20
 
@@ -107,6 +105,8 @@ async def _replay(file: Path, map_path: Path, target: _Target, problems: Console
             columns = None
             if isinstance(mapping.format, CsvFormat):
                 columns, separator = csv_columns(text, mapping.format)
+                if not columns:
+                    raise InvalidInput("file_unreadable", "found nothing, expected a line that names the columns")
                 check_columns(mapping, columns, text_of_map, str(map_path))
                 chosen = mapping.format.model_copy(update={"separator": separator})
                 mapping = mapping.model_copy(update={"format": chosen})
@@ -114,8 +114,11 @@ async def _replay(file: Path, map_path: Path, target: _Target, problems: Console
                 sender = Replay(client, backfill=target.backfill, pace=target.pace, on_malformed=report)
                 events = mapped_rows(rows(text, mapping, columns), EventMapper(mapping), sender.summary, target.limit)
                 return await _with_progress(sender, events, problems)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except BROKEN_GZIP as error:
             raise InvalidInput("file_unreadable", f"{file}: the gzip is broken: {error}") from None
+        except InvalidInput as error:
+            named = f"{file}: {error.message}" if error.code == "file_unreadable" else error.message
+            raise InvalidInput(error.code, named) from None
 
 
 async def _with_progress(sender: Replay, events: Iterable[Mapped | Malformed], problems: Console) -> Summary:

@@ -222,6 +222,7 @@ async def test_pages_of_configured_origins_may_call() -> None:
     ask = {"origin": "https://shop.example", "access-control-request-method": "POST"}
     preflight = await house.client.options("/v1/decide", headers=ask)
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, "https://shop.example")
+    assert "anonymousid" in preflight.headers["access-control-allow-headers"].split(", ")  # sent by RudderStack's SDK
     beacon = await house.client.post(
         "/v1/track", content=b'{"anonymousId":"a","event":"x"}',
         headers={"origin": "https://shop.example", "content-type": "text/plain;charset=UTF-8"},

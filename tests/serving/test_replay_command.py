@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -111,3 +112,60 @@ def test_what_cannot_be_meant_is_exit_code_2(
     for wanted in ("absent.csv", "did you mean the shipped map otto?", "give one", "gzip is broken"):
         assert wanted in errors
     assert "Traceback" not in errors
+
+
+def _of(folder: Path, content: bytes, map_text: str = MAP) -> tuple[str, str]:
+    (folder / "map.yaml").write_text(map_text)
+    (folder / "rows.csv").write_bytes(content)
+    return str(folder / "rows.csv"), str(folder / "map.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "map_text", "said"),
+    [
+        (gzip.compress(ROWS.encode())[:60], MAP, "the gzip is broken"),
+        (gzip.compress(ROWS.encode())[:12], MAP, "the gzip is broken"),
+        (b"", MAP, "found nothing, expected a line that names the columns"),
+        (b"who,at,kind\nv,2024-05-01,x\n", MAP.replace("Clicked", "kind"), "expected {column: kind, other: keep}"),
+    ],
+    ids=["gzip cut in its rows", "gzip cut in its head", "empty", "a column taken for a name"],
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line(
+    server: ThreadingHTTPServer, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    content: bytes, map_text: str, said: str,
+) -> None:  # fmt: skip
+    rows, map_file = _of(tmp_path, content, map_text)
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    assert main(["replay", rows, "--map", map_file, "--url", url]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert (rows in err or map_file in err, err.count("error:")) == (True, 1)
+
+
+@pytest.mark.parametrize("url", ["kairos.internal", "ftp://127.0.0.1:1"])
+def test_an_address_that_is_none_is_told_at_once(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    assert main(["replay", files[0], "--map", files[1], "--url", url]) == 2
+    assert "(bad_url)" in capsys.readouterr().err
+
+
+def test_letters_of_other_encodings_neither_merge_visitors_nor_stop_the_file(
+    server: ThreadingHTTPServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, map_file = _of(tmp_path, "who,at\nzoé,2024-05-01\nzoè,2024-05-01\nzoe,2024-05-01\n".encode("latin-1"))
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    assert main(["replay", rows, "--map", map_file, "--url", url, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["events"], json.loads(out)["malformed"]) == (1, 2)
+    assert "rows.csv:2: skipped: its identity is not UTF-8" in err.replace("\n", "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_file_of_a_spreadsheet_is_read(
+    server: ThreadingHTTPServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str
+) -> None:
+    rows, map_file = _of(tmp_path, "who\tat\r\nzoé\t2024-05-01\r\n".encode(encoding))
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    assert main(["replay", rows, "--map", map_file, "--url", url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["events"] == 1
