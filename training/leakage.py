@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import pdtr
 
 from training.fit import Parameters
 from training.holdout import Plan, predict_held_out, stratified
@@ -164,6 +163,8 @@ def _once_each(where: NDArray[np.int64], visitors: NDArray[np.int64] | None) -> 
 
 
 def _unexplained(rows: NDArray[np.bool_], y: Floats, p: Floats, visitors: NDArray[np.int64] | None) -> bool:
+    from scipy.special import pdtr
+
     weight = _once_each(np.zeros(int(rows.sum()), dtype=np.int64), None if visitors is None else visitors[rows])
     missed, expected = float((weight * (1 - y[rows])).sum()), float((weight * (1 - p[rows])).sum())
     return bool(pdtr(missed, expected) < CHANCE)
