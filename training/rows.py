@@ -18,8 +18,9 @@ from engine.errors import InvalidInput
 from training.cells import MISSING, Column, number
 
 _SEPARATORS: Final = ",;\t|"
+_UTF16: Final = "UTF-16, not text in UTF-8"
 _FOREIGN: Final = {
-    b"\xff\xfe": "UTF-16, not text in UTF-8", b"\xfe\xff": "UTF-16, not text in UTF-8", b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\xff\xfe": _UTF16, b"\xfe\xff": _UTF16, b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"\xfd7zXZ": "packed with xz", b"BZh": "packed with bzip2", b"\x28\xb5\x2f\xfd": "packed with zstd",
 }  # fmt: skip
 """First bytes of what people hand over most often in place of a table."""
