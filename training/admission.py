@@ -57,7 +57,7 @@ def check_leaks(table: Table, parameters: Parameters) -> Finding:
     if len(np.unique(y)) < 2:
         return Finding("leakage", True, np.nan, PERFECT, "one outcome only: nothing to look for", undecided=True)
     alone = {
-        name: column_auc(x[:, i], y, name in table.categorical)
+        name: column_auc(x[:, i], y, name in table.categorical, table.visitors)
         for i, name in enumerate(table.features)
         if not np.isnan(x[:, i]).all()
     }

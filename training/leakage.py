@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import pdtr
 
 from training.fit import Parameters
 from training.holdout import Plan, predict_held_out, stratified
@@ -95,17 +94,15 @@ def find_leaks(table: Table, parameters: Parameters, plan: Plan, auc_of_all: flo
     return (*sorted(leaks, key=lambda leak: -leak.auc_alone), *sure)
 
 
-def column_auc(x: Floats, y: Floats, categorical: bool = False) -> float:
+def column_auc(x: Floats, y: Floats, categorical: bool = False, visitors: NDArray[np.int64] | None = None) -> float:
     """How well one column alone ranks, `x` and `y` of shape (n,): any shape of dependence, missing values included.
 
     Each bin (32 quantiles, or each code; missing is a bin) is scored by the rate of conversions in the *other* half of
     the rows, smoothed by ten rows of the base rate; the AUC is over both halves, so that many codes are no advantage.
+    With `visitors`, a number each of shape (n,), all rows of one are in the same half: a column that tells visitors
+    apart does not rank by what the same ones did.
     """
-    where = _bins(x, categorical)
-    half = np.arange(len(x)) % 2
-    for label in (0.0, 1.0):  # alternate within each class: both halves see both
-        rows = np.flatnonzero(y == label)
-        half[rows] = np.arange(len(rows)) % 2
+    where, half = _bins(x, categorical), _halves(y, visitors)
     n_bins, rate = int(where.max()) + 1, float(y.mean())
     scores = np.empty(len(x))
     for own in (0, 1):
@@ -114,6 +111,18 @@ def column_auc(x: Floats, y: Floats, categorical: bool = False) -> float:
         conversions = np.bincount(where[others], weights=y[others], minlength=n_bins)
         scores[~others] = ((conversions + _PRIOR_ROWS * rate) / (n + _PRIOR_ROWS))[where[~others]]
     return float(np.mean([auc(y[half == own], scores[half == own]) for own in (0, 1)]))
+
+
+def _halves(y: Floats, visitors: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    if visitors is not None:
+        half = np.unique(visitors, return_inverse=True)[1] % 2
+        if all(len(np.unique(y[half == own])) > 1 for own in (0, 1)):
+            return np.asarray(half, dtype=np.int64)
+    half = np.zeros(len(y), dtype=np.int64)
+    for label in (0.0, 1.0):  # alternate within each class: both halves see both
+        rows = np.flatnonzero(y == label)
+        half[rows] = np.arange(len(rows)) % 2
+    return half
 
 
 def written_with_outcome(table: Table, parameters: Parameters, but: Collection[str] = ()) -> tuple[str, ...]:
@@ -164,6 +173,8 @@ def _once_each(where: NDArray[np.int64], visitors: NDArray[np.int64] | None) -> 
 
 
 def _unexplained(rows: NDArray[np.bool_], y: Floats, p: Floats, visitors: NDArray[np.int64] | None) -> bool:
+    from scipy.special import pdtr
+
     weight = _once_each(np.zeros(int(rows.sum()), dtype=np.int64), None if visitors is None else visitors[rows])
     missed, expected = float((weight * (1 - y[rows])).sum()), float((weight * (1 - p[rows])).sum())
     return bool(pdtr(missed, expected) < CHANCE)

@@ -18,6 +18,12 @@ from engine.errors import InvalidInput
 from training.cells import MISSING, Column, number
 
 _SEPARATORS: Final = ",;\t|"
+_UTF16: Final = "UTF-16, not text in UTF-8"
+_FOREIGN: Final = {
+    b"\xff\xfe": _UTF16, b"\xfe\xff": _UTF16, b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\xfd7zXZ": "packed with xz", b"BZh": "packed with bzip2", b"\x28\xb5\x2f\xfd": "packed with zstd",
+}  # fmt: skip
+"""First bytes of what people hand over most often in place of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ def read_rows(path: Path) -> RawTable:
     a whole, `not_installed` for Parquet without pyarrow.
     """
     try:
+        _refuse_foreign(path)
         if _is_parquet(path):
             from training.parquet import read_parquet
 
@@ -62,6 +69,15 @@ def read_rows(path: Path) -> RawTable:
     except (OSError, EOFError, zlib.error) as error:
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InvalidInput("table_unreadable", f"{path} cannot be read: {words}") from error
+
+
+def _refuse_foreign(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(8)
+    what = next((words for magic, words in _FOREIGN.items() if start.startswith(magic)), None)
+    if what is not None:
+        expected = "expected CSV in UTF-8, JSON lines or Parquet, gzip or not"
+        raise InvalidInput("table_unreadable", f"{path} is {what}; {expected}")
 
 
 def _is_parquet(path: Path) -> bool:

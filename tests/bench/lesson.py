@@ -1,6 +1,7 @@
-"""One lesson of the trainer in a process of its own: `python -m tests.bench.lesson ROWS [for-ever]`.
+"""One lesson of the trainer in a process of its own: `python -m tests.bench.lesson ROWS [for-ever | counting]`.
 
-Prints what it took as JSON; with `for-ever` it stands back as the trainer does and learns until it is ended.
+Prints what it took as JSON; with `for-ever` it stands back as the trainer does and learns until it is ended, with
+`counting` it stands back and only counts: what standing back costs others by itself, without memory, disk or garbage.
 """
 
 from __future__ import annotations
@@ -77,5 +78,10 @@ if __name__ == "__main__":
         print("begun", flush=True)
         while True:
             learn(Lesson(table, Champion(PriorModel.version, PriorModel()), "retrain"))
+    elif "counting" in sys.argv:
+        stand_back()
+        print("begun", flush=True)
+        while True:
+            pass
     else:
         print(json.dumps(lesson_s(int(sys.argv[1]))))

@@ -48,35 +48,48 @@ def lesson(n: int) -> dict[str, float]:
 
 
 def beside() -> list[Row]:
-    """p99 of `/v1/decide` at 30 % of what the system can do, without and with a retraining, round by round."""
+    """p99 of `/v1/decide` at 30 % of what the system can do, without and with a retraining, round by round.
+
+    And with a loop in its place that only counts: the part of the ratio that any process in the idle class would cost.
+    """
     bodies = shop.decide_bodies(shop.visitors())
     without: list[Load] = []
     with_one: list[Load] = []
+    with_none: list[Load] = []
     with Kairos(shop.model()) as kairos:
         kairos.warm()
         most = drive(kairos.url, bodies, 64, max(2.0, seconds() / 2))
         wanted = SHARE * most.rps
         delay_ms = max(1, round(CONNECTIONS / wanted * 1000 - most.p50_ms * SHARE))
         for _ in range(N_ROUNDS):
-            for loads, trainer in ((without, nullcontext()), (with_one, retraining())):
+            turns = ((without, nullcontext()), (with_one, retraining()), (with_none, retraining("counting")))
+            for loads, trainer in turns:
                 with trainer:
                     loads.append(drive(kairos.url, bodies, CONNECTIONS, delay_ms=delay_ms))
-    pairs = [r for a, b in zip(without, with_one, strict=True) if (r := ratio(b.p99_ms, a.p99_ms))]
-    failed = sum(load.n_failed for load in (*without, *with_one))
+    pairs, counting = (
+        [r for a, b in zip(without, loads, strict=True) if (r := ratio(b.p99_ms, a.p99_ms))]
+        for loads in (with_one, with_none)
+    )
+    failed = sum(load.n_failed for load in (*without, *with_one, *with_none))
     return [
         measured("load while a retraining runs", median(load.rps for load in with_one) / most.rps, "of the most"),
         measured("decide p99 without a retraining", median(load.p99_ms for load in without), "ms"),
         measured(f"decide p99 while {BESIDE:,} rows are retrained", median(load.p99_ms for load in with_one), "ms"),
         at_most("decide p99: with / without a retraining", median(pairs) if pairs else None, "x", 1.3),
+        measured(
+            "decide p99: with / without a loop that only counts in its place",
+            median(counting) if counting else None,
+            "x",
+        ),
         measured("decide: failed requests in all rounds", float(failed), "requests"),
     ]
 
 
 @contextmanager
-def retraining() -> Iterator[None]:
-    """The trainer's lesson, at the trainer's priority, for as long as the block lasts."""
+def retraining(how: str = "for-ever") -> Iterator[None]:
+    """The trainer's lesson, at the trainer's priority, for as long as the block lasts; or what stands for it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.lesson", str(BESIDE), "for-ever"], cwd=ROOT, stdout=subprocess.PIPE
+        [sys.executable, "-m", "tests.bench.lesson", str(BESIDE), how], cwd=ROOT, stdout=subprocess.PIPE
     )
     try:
         assert process.stdout is not None

@@ -164,6 +164,16 @@ def test_the_many_rows_of_one_visitor_are_one_outcome():
     assert check_leaks(rows_table(x, y, np.arange(4_000), visitors=visitors), PARAMETERS).passed
 
 
+def test_a_column_that_tells_visitors_apart_is_not_taken_for_one_that_ranks_outcomes():
+    rng = np.random.default_rng(4)
+    visitors = np.repeat(np.arange(50), 80)
+    x = np.full((4_000, len(MODEL_FEATURES)), np.nan)
+    x[:, MODEL_FEATURES.index("past_time_s")] = rng.random(50)[visitors]
+    y = (rng.random(50) < 0.3).astype(float)[visitors]
+    assert check_leaks(rows_table(x, y, np.arange(4_000)), PARAMETERS).value > 0.85
+    assert check_leaks(rows_table(x, y, np.arange(4_000), visitors=visitors), PARAMETERS).value < 0.75
+
+
 def test_a_model_half_as_slow_again_is_refused_and_an_equal_one_is_not():
     ticks = {"now": 0}
 

@@ -86,3 +86,15 @@ def test_a_file_that_is_absent_or_a_folder_is_refused(tmp_path):
     for path in (tmp_path / "absent.csv", tmp_path):
         with pytest.raises(InvalidInput, match="cannot be read"):
             read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("blob", "what"),
+    [("a,b\n1,2\n".encode("utf-16"), "UTF-16"), (b"PK\x03\x04rest", "a spreadsheet"), (b"\xfd7zXZ\x00rest", "xz")],
+)
+def test_what_is_no_table_is_called_by_its_name(tmp_path, blob, what):
+    path = tmp_path / "t.csv"
+    path.write_bytes(blob)
+    with pytest.raises(InvalidInput, match=what) as caught:
+        read_rows(path)
+    assert caught.value.code == "table_unreadable"
