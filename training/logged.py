@@ -21,6 +21,8 @@ Ints = NDArray[np.int64]
 
 MOST: Final = 1e50
 """The largest reward, and the largest weight: squares of products of the two are still numbers."""
+ROUNDED: Final = 1e-3
+"""How far from 1 the probabilities of a policy may add up, as those in a file are rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ def _by_action(log: Log, pi: Floats) -> Floats | None:
     lowest, highest = np.full(len(log.actions), np.inf), np.full(len(log.actions), -np.inf)
     np.minimum.at(lowest, log.action, pi)
     np.maximum.at(highest, log.action, pi)
-    constant = np.allclose(lowest, highest, rtol=0, atol=1e-9) and abs(highest.sum() - 1) < 1e-6
+    constant = np.allclose(lowest, highest, rtol=0, atol=1e-9) and abs(highest.sum() - 1) < ROUNDED
     return highest if constant else None
 
 

@@ -161,6 +161,13 @@ def test_a_reward_model_predicts_rows_it_did_not_see():
     assert np.ptp(np.bincount(fold)) == 0
 
 
+@pytest.mark.parametrize(("cell", "model"), [("0.3333", "action"), ("0.3", "context")])
+def test_a_policy_rounded_in_the_file_is_still_seen_to_depend_on_the_action_alone(tmp_path, cell, model):
+    lines = ["a,r,pi", *(f"{'xyz'[i % 3]},{i % 2},{cell}" for i in range(900))]
+    log = read_log(write(tmp_path / "t.csv", lines), "a", "r", "1/3")
+    assert value_target(log, "pi")[1] == model
+
+
 def test_features_of_text_and_gaps_become_numbers(tmp_path):
     lines = ["a,c,same", *(f"{'' if i % 5 == 0 else i},{'xyz'[i % 3]},7" for i in range(60))]
     x, notes = design(read_rows(write(tmp_path / "t.csv", lines)), ("a", "c", "same"))
