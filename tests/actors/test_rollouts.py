@@ -48,12 +48,14 @@ async def test_a_good_candidate_goes_from_shadow_to_every_visitor_by_itself(town
     assert set(await arms(town)) == {"prior-1"}, "in shadow it only scores"
     await to_the_last_stage(town, rollouts)
     assert set(await arms(town)) == {"prior-1", "m1"}
+    assert rollouts.under_way
     await rollouts.look(list(crowd(20_000, seed=3, stage=HALF, share=0.5, who="w", noise=0.02)))
     town.clock.now_ms += 11_000
     [event] = await rollouts.look()
     assert event.what == "promoted in canary 50 %"
     assert set(await arms(town)) == {"m1"}
     assert await pointer(town) is None
+    assert not rollouts.under_way
 
 
 async def test_a_bad_one_goes_back_and_every_shard_decides_with_the_champion(town: Town) -> None:
