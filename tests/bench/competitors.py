@@ -104,6 +104,10 @@ def part_of(process: psutil.Process) -> str:
         return "shards"
     if "ServeReplica" in line:
         return "ingress"
+    if "TrainerActor" in line:
+        return "trainer"
+    if "RolloutActor" in line:
+        return "rollouts"
     return "rest"
 
 

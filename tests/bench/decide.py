@@ -12,7 +12,7 @@ from tests.bench.rows import Row, at_least, at_most, measured, ratio
 
 N_ROUNDS = 3
 CONCURRENCY = (1, 32, 64)
-PARTS = ("haproxy", "ingress", "shards", "store", "rest")
+PARTS = ("haproxy", "ingress", "shards", "store", "trainer", "rollouts", "rest")
 
 Seen = dict[tuple[str, int], list[Load]]
 
@@ -98,4 +98,5 @@ def _costs(costs: dict[str, list[dict[str, float]]]) -> list[Row]:
 
 
 def _full(missed: list[float]) -> Row:
-    return measured("decide: degraded, of all", max(missed, default=0.0), "share")
+    # Beyond this a rate says little: an answer in Tier 1's order, when the deadline strikes, is a cheap one.
+    return at_most("decide: degraded, of all", max(missed, default=0.0), "share", 0.01)
