@@ -12,27 +12,34 @@ from serving.books import BookFile, BookFileInvalid, Placed, read_book, read_boo
 
 
 def validate(
-    file: Annotated[Path, typer.Argument(help="The book in YAML or JSON; - is standard input.")],
+    files: Annotated[list[Path], typer.Argument(help="Books in YAML or JSON; - is standard input.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON, a line for each book.")] = False,
 ) -> None:
-    """Check a campaign book: all mistakes at once, as file:line: path: found, expected (did you mean …).
+    """Check campaign books: all mistakes at once, as file:line: path: found, expected (did you mean …).
 
-    Exit code 0: valid, 1: not valid, 2: there is no such file.
+    Exit code 0: all are valid, 1: one is not, 2: there is no such file.
     """
+    valid = [_is_valid(file, as_json) for file in files]
+    if not all(valid):
+        raise typer.Exit(1)
+
+
+def _is_valid(file: Path, as_json: bool) -> bool:
     try:
         book = _read(file)
     except BookFileInvalid as invalid:
         _tell_errors(file, invalid.placed, as_json)
-        raise typer.Exit(1) from None
+        return False
     if as_json:
         found = {"valid": True, "file": str(file), **_counts(book), "warnings": [_row(w) for w in book.warnings]}
         typer.echo(json.dumps(found, ensure_ascii=False))
-        return
+        return True
     for warning in book.warnings:
         typer.echo(f"{warning.file}:{warning.line}: warning: {warning.finding.text()}", err=True)
     counts = ", ".join(_many(n, what) for what, n in _counts(book).items())
     typer.echo(f"{file}: ok: {counts}, {_many(len(book.warnings), 'warnings')}")
+    return True
 
 
 def _read(file: Path) -> BookFile:

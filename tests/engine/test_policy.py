@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -72,6 +72,7 @@ def test_the_draw_keeps_to_the_propensities() -> None:
     st.sampled_from([-4.0, -0.5, 0.0, 0.7]),
 )
 @settings(max_examples=60, deadline=None)
+@example([(2.0, 1.5), (3.0, 1.5), (3.0, 1.5)], -0.5)  # all of it in one stretch
 def test_winning_agrees_with_a_fine_integration(beliefs: list[tuple[float, float]], floor: float) -> None:
     means, deviations = np.array(beliefs).T
     low, high = max(floor, float((means - 9 * deviations).max())), float((means + 9 * deviations).max())

@@ -211,6 +211,16 @@ def test_the_shipped_books_are_valid_and_their_parts_are_counted(name, capsys):
     assert re.search(r": ok: \d campaigns?, \d+ segments?, \d+ offers?, ", capsys.readouterr().out)
 
 
+def test_several_books_are_all_looked_at_and_one_mistake_is_enough(tmp_path, capsys):
+    good, bad = PLACES / "serving" / "samples" / "minimal.yaml", tmp_path / "bad.yaml"
+    bad.write_text("currency: EURO\ncampaigns: {}\n")
+    assert main(["validate", str(bad), str(good)]) == 1
+    out, err = capsys.readouterr()
+    assert (f"{good}: ok" in out, f"{bad}:1: currency: found" in err) == (True, True)
+    assert main(["validate", str(good), str(good), "--json"]) == 0
+    assert [json.loads(line)["valid"] for line in capsys.readouterr().out.splitlines()] == [True, True]
+
+
 def test_a_book_that_is_not_there_is_wrong_usage(tmp_path, capsys):
     assert main(["validate", str(tmp_path / "none.yaml")]) == 2
     assert "no such file (book_not_found)" in capsys.readouterr().err
