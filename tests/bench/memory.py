@@ -70,7 +70,7 @@ def visit_of(name: str, start_ms: int) -> list[Signal]:
     """20 events of a visit: two pages, scrolls, pings, two products, a cart."""
     url = "https://shop.example/shoes"
     steps: list[tuple[str, dict[str, Any]]] = [("page", {"url": url, "height_px": 3200})]
-    steps += [("scroll", {"px": 600.0 * i, "share": 0.09 * i}) for i in range(1, 6)]
+    steps += [("scroll", {"px": 300.0 * i, "share": 0.09 * i}) for i in range(1, 6)]
     steps += [("heartbeat", {"time_s": 10.0 * i}) for i in range(1, 4)]
     steps += [("product_viewed", {"items": [{"id": "p1", "price": 79.0, "quantity": 1}], "currency": "EUR"})]
     steps += [("hover", {"ms": 800.0, "target": "size"}), ("click", {"target": "size"})]
