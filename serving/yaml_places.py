@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """The scanner's time grows with the square of the depth, so a file of a few KB could hold it for seconds."""
         if self.depth > MAX_NESTING:
-            raise _TooDeep(self.peek_event().start_mark.line + 1)
+            raise _TooDeep(self.peek_event().start_mark.line + 1)  # type: ignore[no-untyped-call]
         self.depth += 1
         try:
             return super().compose_node(parent, index)
