@@ -16,13 +16,32 @@ from engine.findings import Finding, Findings, Loc, path_text
 
 MAX_BYTES: Final = 1_000_000
 MAX_VALUES: Final = 100_000
+MAX_DIGITS: Final = 40
 MAX_DEPTH: Final = 64
+MAX_NESTING: Final = 4 * MAX_DEPTH  # as written, before aliases unfold: what is deeper is not even read to its end
 
 
 class _Loader(yaml.SafeLoader):
     """Only composes; the scalars are told apart by YAML 1.2's core schema."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - yaml's own name
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The scanner's time grows with the square of the depth, so a file of a few KB could hold it for seconds."""
+        if self.depth > MAX_NESTING:
+            raise _TooDeep(self.peek_event().start_mark.line + 1)  # type: ignore[no-untyped-call]
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+class _TooDeep(Exception):
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
 
 
 _COLLECTIONS: Final = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
@@ -71,8 +90,8 @@ def read_yaml(raw: bytes) -> Document:
         return _broken(mark.line + 1 if mark else 1, f"{place}{what}{hint}")
     except yaml.reader.ReaderError as error:
         return _broken(1, f"character {error.position}: {error.reason}")
-    except RecursionError:
-        return _broken(1, "nested too deeply")
+    except _TooDeep as deep:
+        return _broken(deep.line, f"nested too deeply, expected at most {MAX_DEPTH} levels")
     builder = _Builder(findings)
     data = builder.build(node, ()) if node is not None else None
     return Document(data, builder.lines, findings.errors)
@@ -146,13 +165,18 @@ class _Builder:
             return text.lower() == "true"
         if kind in ("int", "float") and (number := _number(text)) is not None:
             return number
-        expected = "plain YAML without tags, numbers of at most 40 characters"
-        self.findings.add(loc, "unknown_tag", expected, found=f"{node.tag} {text[:40]}")
+        if kind in ("int", "float") and len(text) > MAX_DIGITS:
+            expected = f"a number of at most {MAX_DIGITS} characters"
+            self.findings.add(loc, "out_of_range", expected, found=f"{text[:20]}…")
+            return (
+                text if text[:2] in ("0o", "0x") else float(text)
+            )  # so that nobody is told that it is missing as well
+        self.findings.add(loc, "unknown_tag", "plain YAML without tags", found=f"{node.tag} {text[:40]}")
         return None
 
 
 def _number(text: str) -> int | float | None:
-    if len(text) > 40:
+    if len(text) > MAX_DIGITS:
         return None
     try:
         if text[:2] in ("0o", "0x"):

@@ -105,6 +105,18 @@ def test_nothing_but_plain_data_is_read(text: str) -> None:
     assert read_yaml(text.encode()).errors
 
 
+def test_what_is_nested_too_deeply_is_told_at_its_line_and_not_read_to_its_end() -> None:
+    deep = read_yaml(("ok: 1\ndeep:\n  " + "[" * 3000 + "\n: @ never read").encode())
+    assert [(e.code, deep.line_of(())) for e in deep.errors] == [("not_yaml", 3)]
+    assert "nested too deeply" in deep.errors[0].message
+
+
+def test_a_number_of_too_many_digits_is_told_once_and_as_a_number() -> None:
+    found = read_yaml(f"cap: 1{'0' * 40}".encode())
+    assert [(e.code, e.expected) for e in found.errors] == [("out_of_range", "a number of at most 40 characters")]
+    assert found.data == {"cap": 1e40}
+
+
 def test_aliases_that_unfold_without_end_are_refused() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
