@@ -31,6 +31,8 @@ SETTINGS = {
     "KAIROS_TRAINING__ENABLED": "false", "KAIROS_ROLLOUT__SHARES": "[0.0, 0.5]",
     "KAIROS_ROLLOUT__MINIMUM_S": "[1, 1]", "KAIROS_ROLLOUT__HORIZON_S": f"[{MANY}, {MANY}]",
     "KAIROS_ROLLOUT__MINIMUM_USERS": f"[{MANY}, {MANY}]",
+    # A busy machine must not turn a test of swaps into one of the deadline.
+    "KAIROS_DEADLINES__DECIDE_MS": "2000",
 }  # fmt: skip
 """Nothing ends by itself here: the verbs of people are under test."""
 
