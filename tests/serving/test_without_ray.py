@@ -85,3 +85,22 @@ async def test_a_dry_run_goes_over_the_wire_to_every_shard_and_finds_every_decis
     found = (await http.post("/v1/campaigns/dry-run", content=moved, headers=given)).json()
     assert set(found["changedIds"]) == ids
     assert found["kinds"]["campaign"] == 12
+
+
+async def test_every_mistake_of_a_book_sent_comes_back_with_its_line_and_nothing_in_it_is_an_error_of_ours(
+    kairos: tuple[httpx.AsyncClient, LocalRuntime],
+) -> None:
+    http, _ = kairos
+    given = {"content-type": "application/yaml"}
+    wrong = 'currency: euro\ncampaigns:\n  c: {placements: [home]}\n  "d\\uD800": {placements: [home]}\n'
+    for method, path in (
+        ("PUT", "/v1/campaigns"),
+        ("PUT", "/v1/campaigns?canary=0.1"),
+        ("POST", "/v1/campaigns/dry-run"),
+    ):
+        reply = await http.request(method, path, content=wrong, headers=given)
+        assert (reply.status_code, reply.json()["code"]) == (400, "book_invalid")
+        found = [(one["line"], one["path"]) for one in reply.json()["findings"]]
+        assert found == [(1, "currency"), (4, 'campaigns["d\\ud800"]')]
+    reply = await http.put("/v1/campaigns", content=b"currency: EUR\n#\xff\n", headers=given)
+    assert (reply.status_code, reply.json()["message"].split(": ")[0]) == (400, "campaigns.yaml:2")
