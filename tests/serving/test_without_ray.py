@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -104,3 +105,21 @@ async def test_every_mistake_of_a_book_sent_comes_back_with_its_line_and_nothing
         assert found == [(1, "currency"), (4, 'campaigns["d\\ud800"]')]
     reply = await http.put("/v1/campaigns", content=b"currency: EUR\n#\xff\n", headers=given)
     assert (reply.status_code, reply.json()["message"].split(": ")[0]) == (400, "campaigns.yaml:2")
+
+
+async def test_books_sent_at_once_leave_the_versions_that_were_in_force_and_no_others(
+    kairos: tuple[httpx.AsyncClient, LocalRuntime],
+) -> None:
+    http, _ = kairos
+    source = (SAMPLES / "cart_recovery.yaml").read_text("utf-8")
+    first = (await http.get("/v1/campaigns")).json()["version"]
+    given = {"content-type": "application/yaml"}
+    sent = [
+        http.put("/v1/campaigns", content=source.replace("basket: 60", f"basket: {70 + i}"), headers=given)
+        for i in range(4)
+    ]
+    put = {reply.json()["version"] for reply in await asyncio.gather(*sent)}
+    now = (await http.get("/v1/campaigns")).json()
+    assert len(put) == 4
+    assert set(now["versions"]) == {first, *put}
+    assert now["version"] in put
