@@ -61,6 +61,8 @@ class Publisher:
                 continue
             if await self._move(pointer, book=version):
                 return version
+            # Another was quicker. This one was never in force, so nobody shall go back to it.
+            await self._versions.delete("book", version)
         raise Conflict("book_conflict", "the book is being changed by others all the time; try again")
 
     async def keep_book(self, book: Book, source: str) -> str:

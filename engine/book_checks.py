@@ -159,24 +159,24 @@ def segments_named(raw: Any) -> Iterator[tuple[Loc, str]]:
 def segment_order(segments: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Segments after those they name, in the order of the book; and the segments of the first cycle, if any."""
     order: list[str] = []
-    state: dict[str, int] = {}
-
-    def visit(name: str, path: list[str]) -> list[str]:
-        if state.get(name) == 2 or name not in segments:
-            return []
-        if state.get(name) == 1:
-            return [*path[path.index(name) :], name]
-        state[name] = 1
-        for _, other in segments_named(segments[name]):
-            if cycle := visit(other, [*path, name]):
-                return cycle
-        state[name] = 2
-        order.append(name)
-        return []
-
-    for name in segments:
-        if cycle := visit(name, []):
-            return order, cycle
+    done: set[str] = set()
+    for first in segments:
+        # No recursion: a chain may be as long as the book.
+        path: dict[str, Iterator[tuple[Loc, str]]] = {}
+        if first not in done:
+            path[first] = segments_named(segments[first])
+        while path:
+            name = next(reversed(path))
+            other = next((other for _, other in path[name] if other not in done and other in segments), None)
+            if other is None:
+                del path[name]
+                done.add(name)
+                order.append(name)
+            elif other in path:
+                names = list(path)
+                return order, [*names[names.index(other) :], other]
+            else:
+                path[other] = segments_named(segments[other])
     return order, []
 
 

@@ -22,6 +22,9 @@ _RANGES = {
     "greater_than": ("a number greater than", "gt"), "greater_than_equal": ("a number of at least", "ge"),
     "less_than": ("a number less than", "lt"), "less_than_equal": ("a number of at most", "le"),
     "string_too_long": ("text of at most as many characters:", "max_length"),
+    "string_too_short": ("text of at least as many characters:", "min_length"),
+    "too_long": ("a list of at most as many entries:", "max_length"),
+    "too_short": ("a list of at least as many entries:", "min_length"),
 }  # fmt: skip
 _TAGS = {CLAUSE_TAG: Clause, GROUP_TAG: Group}
 NAME = "a name of small letters, digits and _ that begins with a letter"
@@ -32,8 +35,12 @@ def read_model(data: Mapping[str, Any], findings: Findings) -> BookModel | None:
     try:
         return BookModel.model_validate(data)
     except ValidationError as invalid:
-        for error in invalid.errors(include_url=False):
-            _add(error, findings)
+        errors = invalid.errors(include_url=False)
+        wrong_entries = {error["loc"][:-1] for error in errors}
+        for error in errors:
+            # Entries that are wrong have been left out of the count, and are told as themselves.
+            if error["type"] != "too_short" or error["loc"] not in wrong_entries:
+                _add(error, findings)
         return None
 
 
@@ -58,7 +65,7 @@ def _add(error: Any, findings: Findings) -> None:
         findings.add(loc, "wrong_name", expected, found=found)
     elif kind in _RANGES:
         text, bound = _RANGES[kind]
-        findings.add(loc, "out_of_range", f"{text} {ctx[bound]:g}", found=found)
+        findings.add(loc, "out_of_range", f"{text} {ctx[bound]:.10g}", found=found)
     else:
         findings.add(loc, "wrong_type", _EXPECTED.get(kind, error["msg"].lower()), found=found)
 

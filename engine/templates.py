@@ -27,11 +27,14 @@ ROOTS: Final[dict[str, frozenset[str] | None]] = {
 """What a template may name; of `profile` any trait."""
 MAX_TEXT: Final = 500
 """Characters of one inserted value."""
+MAX_EXPRESSION: Final = 500
+"""Characters between two braces."""
 
 _SYMBOLS: Final = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
 _WHOLE: Final = frozenset({"JPY", "KRW", "CLP", "VND", "ISK", "HUF"})
 
-_BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+# An expression ends before the next one begins: otherwise ten thousand unclosed ones are searched to the end each.
+_BRACES = re.compile(r"\{\{((?:(?!\{\{).)*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"([A-Za-z_]\w*)\.([A-Za-z_$][\w$ -]*)")
 _FILTER = re.compile(r"""([a-z_]+)(?:\(\s*(?:"([^"]*)"|'([^']*)'|(-?\d+(?:\.\d+)?))\s*\))?""")
 _PIPE = re.compile(r"""\|(?=(?:[^"']|"[^"]*"|'[^']*')*$)""")
@@ -106,6 +109,9 @@ def _check_tree(content: Any, loc: Loc, findings: Findings) -> None:
 
 
 def _check_expression(expression: str, loc: Loc, findings: Findings) -> None:
+    if len(expression) > MAX_EXPRESSION:
+        findings.add(loc, "template_long", f"at most {MAX_EXPRESSION} characters in {{{{ }}}}", found=len(expression))
+        return
     name, *filters = (part.strip() for part in _PIPE.split(expression))
     match = _NAME.fullmatch(name)
     root = match[1] if match else name.partition(".")[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.book import Book, BookInvalid, Finding, load_book
 from engine.errors import InvalidInput
@@ -29,6 +30,10 @@ class Placed:
     def text(self) -> str:
         """One line for people and editors: file:line: path: what was found and expected."""
         return f"{self.file}:{self.line}: {self.finding.text()}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: everything given, with the line."""
+        return {"file": self.file, "line": self.line, **self.finding.to_dict()}
 
 
 class BookFileInvalid(BookInvalid):
@@ -78,7 +83,9 @@ def read_book(raw: bytes, file: str) -> BookFile:
         try:
             book = load_book(document.data)
         except BookInvalid as invalid:
-            errors += invalid.findings
+            # What YAML itself refused is missing from the data; that it is missing would only be confusing.
+            told = {finding.loc for finding in errors}
+            errors += [finding for finding in invalid.findings if finding.loc not in told]
     if errors or book is None:
         raise BookFileInvalid(_placed(document, file, errors))
     return BookFile(book, _placed(document, file, list(book.warnings)))

@@ -86,7 +86,7 @@ def problem_of(error: errors.KairosError) -> Reply:
     """The response to an error; a book's findings come along."""
     status = status_of(error)
     extra: dict[str, Any] = {}
-    if (findings := getattr(error, "findings", None)) is not None:
+    if (findings := getattr(error, "placed", None) or getattr(error, "findings", None)) is not None:
         extra["findings"] = [finding.to_dict() for finding in findings]
     reply = problem(status, error.code, error.message, **extra)
     if status == 403:

@@ -58,8 +58,10 @@ class Books:
             read_object(call.body, self._room.settings.body.depth)
         try:
             return call.body.decode()
-        except UnicodeDecodeError:
-            raise InvalidInput("bad_book", "body: expected UTF-8") from None
+        except UnicodeDecodeError as error:
+            line = call.body.count(b"\n", 0, error.start) + 1
+            what = f"campaigns.yaml:{line}: byte {error.start} is not UTF-8; save the file as UTF-8"
+            raise InvalidInput("bad_book", what) from None
 
     async def roll_back(self, call: Call) -> Reply:
         """Put an earlier version in force again."""

@@ -242,3 +242,35 @@ def test_a_book_that_is_too_deep_is_refused() -> None:
 
 def test_a_book_that_is_too_large_is_refused() -> None:
     assert only(offer(content=[0] * 200_001)).code == "too_large"
+
+
+def test_a_chain_of_segments_may_be_longer_than_the_stack_and_its_circle_is_found() -> None:
+    def chain(last: dict[str, Any]) -> dict[str, Any]:
+        named = {f"s{i}": {"all": [{"feature": "segment", "in": [f"s{i + 1}"]}]} for i in range(2000)}
+        return {"campaigns": {"c": {"placements": ["home"], "segments": {**named, "s2000": last}}}}
+
+    load_book(chain({"all": [{"feature": "n_pages", "above": 1}]}))
+    found = only(chain({"all": [{"feature": "segment", "in": ["s1999"]}]}))
+    assert (found.code, found.found) == ("segment_cycle", '"s1999 → s2000 → s1999"')
+
+
+def test_a_wrong_entry_of_a_list_is_told_alone_and_an_empty_list_in_words() -> None:
+    def told(tell: list[str]) -> dict[str, Any]:
+        segments = {"s": {"all": [{"feature": "n_pages", "above": 1}]}}
+        return {
+            "campaigns": {
+                "c": {
+                    "placements": ["home"],
+                    "segments": segments,
+                    "webhooks": {"w": {"segments": ["s"], "tell": tell}},
+                }
+            }
+        }
+
+    assert only(told(["entre"])).nearest == "enter"
+    assert only(told([])).expected == "a list of at least as many entries: 1"
+
+
+def test_content_full_of_unclosed_expressions_is_read_in_one_pass() -> None:
+    assert only(offer(content="{{" * 100_000 + " " * 400_000)).code == "template_unclosed"
+    assert only(offer(content="{{ cart.items " + "|" * 100_000 + "}}")).code == "template_long"

@@ -216,3 +216,15 @@ def test_the_samples_offers_pay_for_those_they_persuade_and_not_for_sure_buyers(
         assert (0.45 - 0.25) * value - 0.45 * offer.cost > 0.5
         if offer.cost:
             assert (0.92 - 0.90) * value - 0.92 * offer.cost < 0.0
+
+
+def test_half_a_surrogate_pair_is_refused_with_an_escape_that_can_be_sent() -> None:
+    lines = lines_of(b'{"campaigns": {"c\\ud800": {"placements": ["x"]}}}')
+    assert lines[0].startswith('campaigns.yaml:1: campaigns["c\\ud800"]: found "c\\ud800", expected text as a key')
+    assert "\n".join(lines).encode()
+
+
+def test_a_number_too_long_to_be_one_is_told_once() -> None:
+    (line,) = lines_of(DESIGN.replace("cost: 4.90", "cost: " + "9" * 5000))
+    assert line.partition("free_shipping.cost: ")[2].startswith('found "9999')
+    assert line.endswith("expected a number of at most 40 characters")

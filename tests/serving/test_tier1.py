@@ -92,7 +92,8 @@ async def test_a_template_is_filled_with_what_is_known(scene: Scene) -> None:
     ("behaviour", "told"),
     [
         ("err", "TIER1_ERROR"), ("redirect", "TIER1_ERROR"), ("hang up", "TIER1_ERROR"), ("no http", "TIER1_ERROR"),
-        ("garbage", "TIER1_INVALID"), ("flood", "TIER1_INVALID"), ("odd", "TIER1_INVALID"), ("hang", "TIER1_TIMEOUT"),
+        ("garbage", "TIER1_INVALID"), ("flood", "TIER1_INVALID"), ("odd", "TIER1_INVALID"),
+        ("bomb", "TIER1_INVALID"), ("hang", "TIER1_TIMEOUT"),
     ],
 )  # fmt: skip
 async def test_whatever_tier_1_does_the_decision_arrives_and_the_shard_records_why(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -85,3 +86,40 @@ async def test_a_dry_run_goes_over_the_wire_to_every_shard_and_finds_every_decis
     found = (await http.post("/v1/campaigns/dry-run", content=moved, headers=given)).json()
     assert set(found["changedIds"]) == ids
     assert found["kinds"]["campaign"] == 12
+
+
+async def test_every_mistake_of_a_book_sent_comes_back_with_its_line_and_nothing_in_it_is_an_error_of_ours(
+    kairos: tuple[httpx.AsyncClient, LocalRuntime],
+) -> None:
+    http, _ = kairos
+    given = {"content-type": "application/yaml"}
+    wrong = 'currency: euro\ncampaigns:\n  c: {placements: [home]}\n  "d\\uD800": {placements: [home]}\n'
+    for method, path in (
+        ("PUT", "/v1/campaigns"),
+        ("PUT", "/v1/campaigns?canary=0.1"),
+        ("POST", "/v1/campaigns/dry-run"),
+    ):
+        reply = await http.request(method, path, content=wrong, headers=given)
+        assert (reply.status_code, reply.json()["code"]) == (400, "book_invalid")
+        found = [(one["line"], one["path"]) for one in reply.json()["findings"]]
+        assert found == [(1, "currency"), (4, 'campaigns["d\\ud800"]')]
+    reply = await http.put("/v1/campaigns", content=b"currency: EUR\n#\xff\n", headers=given)
+    assert (reply.status_code, reply.json()["message"].split(": ")[0]) == (400, "campaigns.yaml:2")
+
+
+async def test_books_sent_at_once_leave_the_versions_that_were_in_force_and_no_others(
+    kairos: tuple[httpx.AsyncClient, LocalRuntime],
+) -> None:
+    http, _ = kairos
+    source = (SAMPLES / "cart_recovery.yaml").read_text("utf-8")
+    first = (await http.get("/v1/campaigns")).json()["version"]
+    given = {"content-type": "application/yaml"}
+    sent = [
+        http.put("/v1/campaigns", content=source.replace("basket: 60", f"basket: {70 + i}"), headers=given)
+        for i in range(4)
+    ]
+    put = {reply.json()["version"] for reply in await asyncio.gather(*sent)}
+    now = (await http.get("/v1/campaigns")).json()
+    assert len(put) == 4
+    assert set(now["versions"]) == {first, *put}
+    assert now["version"] in put

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,6 +59,8 @@ class Recommender:
             return b"hello\r\n\r\n"
         elif self.behave == "flood":
             body = b'["' + b"x" * 2_000_000 + b'"]'
+        elif self.behave == "bomb":
+            body, status = gzip.compress(b"[" + b" " * 20_000 + b"]"), "200 OK\r\ncontent-encoding: gzip"
         elif self.behave == "odd":
             body = b'{"items":[{"id":null}]}'
         return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
