@@ -53,7 +53,7 @@ def load_book(data: object) -> Book:
     # What is not plain data has been told as that; that it is missing now would only be confusing.
     errors = findings.errors[:n] + [finding for finding in findings.errors[n:] if finding.loc not in told]
     if errors or model is None:
-        known: dict[int, dict[str, int]] = {}
+        known: dict[int, dict[Any, int]] = {}
         raise BookInvalid(sorted(errors, key=lambda finding: _position(plain, finding.loc, known)))
     return Book(model, json.dumps(plain, ensure_ascii=False, separators=(",", ":")), tuple(findings.warnings))
 
@@ -69,7 +69,7 @@ def compile_book(book: Book, version: str) -> CompiledBook:
     return build_campaigns(book.model, book.data(), version)
 
 
-def _position(data: Any, loc: Loc, known: dict[int, dict[str, int]]) -> list[int]:
+def _position(data: Any, loc: Loc, known: dict[int, dict[Any, int]]) -> list[int]:
     """Where a location stands in the book, so that findings come in reading order.
 
     `known`: by mapping, the places of its keys; looked for anew for each, thousands of findings take minutes.
