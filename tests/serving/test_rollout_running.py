@@ -18,7 +18,7 @@ import pytest
 from actors.valkey import valkey_stores
 from serving.running import store_address
 from tests.bench import shop
-from tests.serving.running import Running, until
+from tests.serving.running import PATIENT, Running, until
 from training.fit import Model, fit
 from training.registry import Registry
 from training.table import Table
@@ -31,8 +31,7 @@ SETTINGS = {
     "KAIROS_TRAINING__ENABLED": "false", "KAIROS_ROLLOUT__SHARES": "[0.0, 0.5]",
     "KAIROS_ROLLOUT__MINIMUM_S": "[1, 1]", "KAIROS_ROLLOUT__HORIZON_S": f"[{MANY}, {MANY}]",
     "KAIROS_ROLLOUT__MINIMUM_USERS": f"[{MANY}, {MANY}]",
-    # A busy machine must not turn a test of swaps into one of the deadline.
-    "KAIROS_DEADLINES__DECIDE_MS": "2000",
+    **PATIENT,
 }  # fmt: skip
 """Nothing ends by itself here: the verbs of people are under test."""
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.bench.shop import CONTEXT
-from tests.serving.running import Running, until
+from tests.serving.running import PATIENT, Running, until
 
 BOOK = """\
 campaigns:
@@ -61,7 +61,7 @@ def told(up: Running) -> dict[str, Any]:
 def test_a_job_of_ray_trains_and_a_killed_trainer_comes_back_while_visitors_are_answered(tmp_path: Path) -> None:
     book = tmp_path / "book.yaml"
     book.write_text(BOOK, "utf-8")
-    up = Running(tmp_path / "data", "--book", str(book), "--dashboard", env=ENV).wait_ready()
+    up = Running(tmp_path / "data", "--book", str(book), "--dashboard", env=ENV | PATIENT).wait_ready()
     try:
         visits(up)
         until(lambda: told(up)["rows"] >= N - 5, 60)

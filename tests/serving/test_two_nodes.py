@@ -18,7 +18,7 @@ import pytest
 
 from actors.embedded import EmbeddedStore
 from serving.ray_environment import haproxy_binary, serve_environment
-from tests.serving.running import ROOT, Running, free_port
+from tests.serving.running import PATIENT, ROOT, Running, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -67,7 +67,7 @@ def test_shards_live_on_both_nodes_and_signals_reach_decisions(
     tmp_path: Path, store_url: str, cluster: tuple[subprocess.Popen[str], dict[str, str]]
 ) -> None:
     nodes, env = cluster
-    places = {"REDIS_URL": store_url, "KAIROS_ARCHIVE__PLACE": str(tmp_path / "archive")}
+    places = {"REDIS_URL": store_url, "KAIROS_ARCHIVE__PLACE": str(tmp_path / "archive"), **PATIENT}
     kairos = Running(tmp_path / ".kairos", "--shards", "4", env={**env, **places}).wait_ready()
     try:
         shards = shards_of(nodes)
@@ -88,7 +88,7 @@ def test_a_start_after_a_kill_on_a_lasting_cluster_ends_what_was_left_and_loses_
     tmp_path: Path, store_url: str, cluster: tuple[subprocess.Popen[str], dict[str, str]]
 ) -> None:
     nodes, env = cluster
-    places = {"REDIS_URL": store_url, "KAIROS_ARCHIVE__PLACE": str(tmp_path / "archive")}
+    places = {"REDIS_URL": store_url, "KAIROS_ARCHIVE__PLACE": str(tmp_path / "archive"), **PATIENT}
     killed = Running(tmp_path / ".kairos", "--shards", "2", env={**env, **places}).wait_ready()
     assert killed.batch(killed.event("ann", "m1", "Scroll Depth", scroll_share=0.9)).status_code == 200
     before = {shard.pid for shard in shards_of(nodes)}
