@@ -48,21 +48,24 @@ class Publisher:
 
         The same content as the book in force publishes nothing new.
         """
+        version = ""
         for _ in range(ATTEMPTS):
             pointer = await self._versions.world()
-            n = 1 + max((int(v[1:].split("-")[0]) for v, _ in await self._versions.list("book")), default=0)
-            version = book_version(book, n)
+            if not version:
+                n = 1 + max((int(v[1:].split("-")[0]) for v, _ in await self._versions.list("book")), default=0)
+                version = book_version(book, n)
             if pointer["book"].partition("-")[2] == version.partition("-")[2]:
                 return str(pointer["book"])
-            meta = {"created_ms": self._clock(), "source": source}
             try:
+                meta = {"created_ms": self._clock(), "source": source}
                 await self._versions.put("book", version, meta, orjson.dumps(book.data()))
             except Conflict:
+                version = ""
                 continue
+            # Where another was quicker the same version is tried again: the very same book may have come to whoever
+            # was, so that it must not be deleted, and a new one would leave one that was never in force.
             if await self._move(pointer, book=version):
                 return version
-            # Another was quicker. This one was never in force, so nobody shall go back to it.
-            await self._versions.delete("book", version)
         raise Conflict("book_conflict", "the book is being changed by others all the time; try again")
 
     async def keep_book(self, book: Book, source: str) -> str:

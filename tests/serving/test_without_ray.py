@@ -123,3 +123,15 @@ async def test_books_sent_at_once_leave_the_versions_that_were_in_force_and_no_o
     assert len(put) == 4
     assert set(now["versions"]) == {first, *put}
     assert now["version"] in put
+
+
+async def test_the_same_book_sent_many_times_at_once_is_kept(kairos: tuple[httpx.AsyncClient, LocalRuntime]) -> None:
+    http, _ = kairos
+    source = (SAMPLES / "cart_recovery.yaml").read_text("utf-8")
+    given = {"content-type": "application/yaml"}
+    books = [source.replace("basket: 60", f"basket: {70 + i % 2}") for i in range(8)]
+    put = await asyncio.gather(*(http.put("/v1/campaigns", content=book, headers=given) for book in books))
+    assert {reply.status_code for reply in put} == {200}
+    now = await http.get("/v1/campaigns")
+    assert now.status_code == 200
+    assert {reply.json()["version"] for reply in put} <= set(now.json()["versions"])
