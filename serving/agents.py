@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ua_parser import Domain, Parser, load_lazy_builtins
+from ua_parser import Domain, Parser, PartialResult, load_lazy_builtins
 from ua_parser.regex import Resolver
 
 CACHE: Final = 8192
@@ -60,15 +60,16 @@ class AgentReader:
 
     def warm(self) -> AgentReader:
         """Build the parser now: a quarter of a second that no visitor should wait for."""
-        self._parser = self._parser or Parser(Resolver(load_lazy_builtins()))
         # What it compiles on its first use belongs to that.
-        self._parser("", Domain.ALL)
+        self._parse("")
         return self
 
+    def _parse(self, text: str) -> PartialResult:
+        self._parser = self._parser or Parser(Resolver(load_lazy_builtins()))
+        return self._parser(text, Domain.ALL)
+
     def _read(self, text: str) -> Agent:
-        if self._parser is None:
-            self._parser = Parser(Resolver(load_lazy_builtins()))
-        result = self._parser(text[:MAX_LENGTH], Domain.ALL)
+        result = self._parse(text[:MAX_LENGTH])
         os = system(result.os.family if result.os else "")
         spider = result.device is not None and result.device.family == "Spider"
         browser = result.user_agent.family[:64] if result.user_agent else ""
