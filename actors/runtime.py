@@ -197,27 +197,34 @@ class RayRuntime:
             [{"CPU": SHARD_CPU}] * len(options), strategy="SPREAD", name=PLACES, lifetime="detached"
         )
         await asyncio.wait_for(_result(self._places.ready()), START_TIMEOUT_S)
-        self._actors = [
-            actor.options(
-                name=f"shard-{one.index}",
-                namespace=NAMESPACE,
-                lifetime="detached",
-                num_cpus=SHARD_CPU,
-                max_restarts=-1,
-                max_task_retries=0,
-                max_pending_calls=100,
-                scheduling_strategy=PlacementGroupSchedulingStrategy(
-                    self._places, placement_group_bundle_index=i, placement_group_capture_child_tasks=False
-                ),
-            ).remote(one)
-            for i, one in enumerate(options)
-        ]
-        refs = [asyncio.ensure_future(_result(one.address.remote())) for one in self._actors]
-        _, waiting = await asyncio.wait(refs, timeout=START_TIMEOUT_S)
-        if waiting:
-            late = ", ".join(str(i) for i, ref in enumerate(refs) if ref in waiting)
-            raise Unavailable("shards_not_started", f"shards {late} have not started after {START_TIMEOUT_S:.0f} s")
-        return [str(ref.result()) for ref in refs]
+        # More processes starting than there are cores only hinder each other, until all of them are late.
+        n_at_once = max(2, int(ray.cluster_resources().get("CPU", 1)))
+        addresses: list[str] = []
+        for first in range(0, len(options), n_at_once):
+            wave = [self._begin(actor, first + i, one) for i, one in enumerate(options[first : first + n_at_once])]
+            refs = [asyncio.ensure_future(_result(one.address.remote())) for one in wave]
+            _, waiting = await asyncio.wait(refs, timeout=START_TIMEOUT_S)
+            if waiting:
+                late = ", ".join(str(first + i) for i, ref in enumerate(refs) if ref in waiting)
+                raise Unavailable("shards_not_started", f"shards {late} have not started after {START_TIMEOUT_S:.0f} s")
+            addresses += [str(ref.result()) for ref in refs]
+        return addresses
+
+    def _begin(self, actor: Any, place: int, options: HostOptions) -> Any:
+        begun = actor.options(
+            name=f"shard-{options.index}",
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=SHARD_CPU,
+            max_restarts=-1,
+            max_task_retries=0,
+            max_pending_calls=100,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                self._places, placement_group_bundle_index=place, placement_group_capture_child_tasks=False
+            ),
+        ).remote(options)
+        self._actors.append(begun)
+        return begun
 
     async def start_trainer(self, options: TrainerOptions) -> None:
         self._trainer = _beside(TrainerActor, "trainer", options)

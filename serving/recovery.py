@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -49,13 +51,25 @@ def run_weeks(weeks: int, visitors: int, data: dict[str, Any], seed: int, worker
         lived = {name: live_arm(plan, name, data) for name in ARMS}
     else:
         # LightGBM's threads and a fork do not go together.
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
             # The slowest first.
             order = sorted(ARMS, key=lambda name: name in ("holdout", "oracle"))
             under_way = {name: pool.submit(live_arm, plan, name, data) for name in order}
             lived = {name: under_way[name].result() for name in ARMS}
     costs = {name: float(offer.get("cost") or 0.0) for name, offer in data["campaigns"][CAMPAIGN]["offers"].items()}
     return report(plan, lived, costs)
+
+
+def end_with_parent() -> None:
+    """Have this worker end when the process that started it does, even where that was killed."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="parent").start()
 
 
 def live_arm(plan: Any, name: str, data: dict[str, Any]) -> Any:

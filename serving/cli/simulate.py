@@ -27,7 +27,7 @@ def simulate(
     visitors: Annotated[int, typer.Option(min=100, help="New shoppers over those weeks.")] = 40_000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that live the weeks side by side.")] = 2,
     book: Annotated[Path, typer.Option(help="The campaign book.")] = SAMPLES / "cart_recovery.yaml",
-    seed: Annotated[int, typer.Option(min=0, help="Of the dice, where the policy draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all dice: the policy's, and the shoppers of --weeks.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a step.")] = False,
 ) -> None:
     """Walk one persona through a book: what each step does to score, segments and offers.
