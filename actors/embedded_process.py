@@ -145,8 +145,10 @@ def _quoted(path: Path) -> str:
 
 
 def launch(binary: str, config: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start the server in a session of its own, so that Ctrl-C ends Kairos first and the store last.
+    """Start the server in a process group of its own, so that Ctrl-C ends Kairos first and the store last.
 
+    Not in a session of its own: Linux groups what it schedules by session, and lets the trainer of one session, idle
+    class or not, have as much of a processor as the store of another.
     It is not tied to our death (PR_SET_PDEATHSIG): that signal follows the thread that started it, and shards may
     still be writing when the process that ran `kairos up` is killed. What is left behind, the next start ends.
     """
@@ -158,7 +160,7 @@ def launch(binary: str, config: Path, log: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,
             umask=0o077,
         )
 

@@ -23,6 +23,8 @@ def stand_back() -> list[str]:
 
     Niceness 19, and Linux's idle class (SCHED_IDLE), which runs beside others at a three-hundredth of their weight.
     Threads started afterwards inherit both. There is no way back without privileges: for a process of its own only.
+    Both hold within one session alone where Linux groups by sessions what it schedules (autogroup, on most machines):
+    whoever this process is to stand behind has to be in the same one.
     """
     done = []
     threads = _threads()

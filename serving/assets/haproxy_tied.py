@@ -74,8 +74,9 @@ def main(binary: str, folder: Path, arguments: list[str]) -> None:
         pids.write(f"{os.getpid()}\n")
     tie_to_parent()
     # Ctrl-C in a terminal reaches its whole process group; HAProxy ends when it is told to, after the replicas.
+    # It stays in the session: Linux groups what it schedules by session, and the trainer is to stand behind it too.
     with suppress(OSError):
-        os.setsid()
+        os.setpgid(0, 0)
     os.execv(binary, [binary, *arguments])
 
 

@@ -249,7 +249,7 @@ class NoOp(Competitor):
         self.url = f"http://127.0.0.1:{port}/v1/decide"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.noop", str(port), str(self.directory)],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0,
         )  # fmt: skip
         assert self._process.stdout is not None
         if "ready" not in self._process.stdout.readline():
@@ -284,7 +284,7 @@ class HandMade(Competitor):
             [sys.executable, "-m", "uvicorn", "--factory", "tests.bench.handmade:build", "--workers", "2",
              "--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop", "--http", "httptools",
              "--no-access-log", "--log-level", "error"],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0,
             env={**os.environ, "BENCH_STORE": self._store.url, "BENCH_MODEL": str(file), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         give_up_s = time.monotonic() + START_WITHIN_S

@@ -43,7 +43,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
+            process_group=0,
         )
         self.lines: list[str] = []
         self._ready = threading.Event()

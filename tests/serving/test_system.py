@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -53,6 +54,15 @@ def test_every_process_of_a_run_listens_on_loopback_only(kairos: Running) -> Non
     names = {name for name, _ in listening}
     assert {"haproxy", "raylet", "gcs_server"} <= names
     assert not [row for row in listening if not is_loopback(row[1].ip)]
+
+
+def test_a_run_is_one_session_so_that_the_trainers_idle_class_holds_against_all_of_it(kairos: Running) -> None:
+    pids = [process.pid for process in kairos.processes()]
+    assert {os.getsid(pid) for pid in pids} == {os.getsid(kairos.process.pid)}
+    # Ctrl-C in a terminal is for `kairos up`, which ends these two when it is time.
+    apart = [p.pid for p in kairos.processes() if any(name in p.name() for name in ("haproxy", "valkey"))]
+    assert len(apart) == 2
+    assert os.getpgid(kairos.process.pid) not in {os.getpgid(pid) for pid in apart}
 
 
 def test_scrolling_changes_the_decision(kairos: Running) -> None:
