@@ -198,7 +198,8 @@ class RayRuntime:
         )
         await asyncio.wait_for(_result(self._places.ready()), START_TIMEOUT_S)
         # More processes starting than there are cores only hinder each other, until all of them are late.
-        n_at_once = max(2, int(ray.cluster_resources().get("CPU", 1)))
+        n_cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
+        n_at_once = max(2, int(n_cores))
         addresses: list[str] = []
         for first in range(0, len(options), n_at_once):
             wave = [self._begin(actor, first + i, one) for i, one in enumerate(options[first : first + n_at_once])]

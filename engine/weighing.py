@@ -11,7 +11,7 @@ from engine.decision import NOT_DRAWN, Decision, Verdict
 from engine.discounts import steps_for
 from engine.inputs import Inputs
 from engine.policy import NONE, Candidate
-from engine.posteriors import ANY
+from engine.posteriors import ANY, moved
 from engine.served import offer_features, offer_worth
 from engine.terms import Step
 from engine.world import World
@@ -40,6 +40,8 @@ def weigh(
     if len(options) > len(passed):
         options, chances = _best_steps(options, chances, p_none)
     posteriors, segment = world.posteriors, decision.segments[0] if decision.segments else ANY
+    if posteriors is not None and p_none is not None:
+        p_none = moved(p_none, posteriors.shift(f"{decision.campaign}.", segment))
     best, strength = -math.inf, PRIOR_STRENGTH
     for (offer, value, cost, step), p in zip(options, chances, strict=True):
         if step is not None:
@@ -51,7 +53,7 @@ def weigh(
             continue
         likely = p
         if posteriors is not None:
-            likely = min(1.0, p * posteriors.ratio(offer.key, segment))
+            likely = moved(p, posteriors.shift(offer.key, segment))
             strength = PRIOR_STRENGTH + posteriors.of(offer.key, segment).n
         uplift = likely - p_none
         worth = uplift * value - likely * cost

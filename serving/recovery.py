@@ -53,7 +53,7 @@ def run_weeks(weeks: int, visitors: int, data: dict[str, Any], seed: int, worker
         # LightGBM's threads and a fork do not go together.
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
             # The slowest first.
-            order = sorted(ARMS, key=lambda name: name in ("holdout", "oracle"))
+            order = sorted(ARMS, key=lambda name: name in ("holdout", "unbound"))
             under_way = {name: pool.submit(live_arm, plan, name, data) for name in order}
             lived = {name: under_way[name].result() for name in ARMS}
     costs = {name: float(offer.get("cost") or 0.0) for name, offer in data["campaigns"][CAMPAIGN]["offers"].items()}
@@ -102,7 +102,10 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"engine − rules       {_gain(found['engine_minus_rules'])}"
     yield f"engine − always      {_gain(found['engine_minus_always'])}"
     yield f"as a shop measures   {_gain(found['as_a_shop_measures_it'])} (the book's own holdout, one world)"
-    for label, key in (("whole time", "share_of_oracle"), ("last 3 weeks", "share_of_oracle_last_weeks")):
+    for label, key in (
+        ("whole time", "share_of_oracle"), ("last 3 weeks", "share_of_oracle_last_weeks"),
+        ("unbound", "share_of_unbound"),
+    ):  # fmt: skip
         share = found[key]
         between = f"{_share(share['lower'])} … {_share(share['upper'])}"
         yield f"share of the oracle's gain, {label:12} {share['share']:6.1%} (95% interval {between})"

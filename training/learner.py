@@ -30,6 +30,12 @@ HELD_FIRST: Final = 0.2
 HELD_NEW: Final = 0.5
 """The share of the rows that the champion has not seen that judges its successor."""
 MOST_JUDGING: Final = 50_000
+FOR_OFFERS: Final[Parameters] = {"n_rounds": 300, "num_leaves": 7, "lambda_l2": 0.0, "max_cat_to_onehot": 8}
+"""Small trees, many of them, and offers told apart one by one: what an offer changes is a small difference.
+
+Learned from 1,100, 2,300 and 4,600 simulated carts at risk with offers shown at random, the best choice by such a model
+gains 0.68, 0.75 and 0.81 of what the best by the truth would; with `fit`'s defaults 0.63, 0.69 and 0.79 (two draws).
+"""
 DECAY: Final = 0.5
 """The weight of the old leaves in a refit."""
 DECAY_NAME: Final = "refit_decay"
@@ -112,7 +118,8 @@ def learn(lesson: Lesson, told: Told | None = None, created_ms: int = 0) -> Lear
         words = f"the rows are of feature layout {table.schema_hash}, the engine's is {schema_hash()}"
         raise InvalidInput("schema_changed", words)
     start, cut = _split(lesson)
-    parameters = parameters_for(len(table.y), lesson.params, lesson.seed)
+    own = FOR_OFFERS if lesson.target == "conversion" else {}
+    parameters = parameters_for(len(table.y), {**own, **(lesson.params or {})}, lesson.seed)
     leaks = check_leaks(table, parameters)
     trial_trees = _grow(lesson, start, cut, parameters, _part_of(told, 0.0, 0.45))
     y = table.y[cut:]
@@ -126,9 +133,9 @@ def learn(lesson: Lesson, told: Told | None = None, created_ms: int = 0) -> Lear
     candidate = _described(lesson, start, trees, parameters, calibration, metrics, created_ms)
     answers = candidate.predictor()
     newest = table.x[-MOST_JUDGING:]
-    own = check_probabilities(answers.predict_many(newest))
+    sound = check_probabilities(answers.predict_many(newest))
     rival = None if champion.model is None else champion.answers
-    findings = [check_schema(candidate.card.schema_hash), leaks, *judgement.findings, *own]
+    findings = [check_schema(candidate.card.schema_hash), leaks, *judgement.findings, *sound]
     findings.append(check_latency(rival, answers, newest))
     answers.close()
     if told is not None:

@@ -18,13 +18,17 @@ Beliefs = dict[str, dict[str, Belief]]
 def beliefs_of(rows: Matured, predict: Predict, known: Sequence[str] | None = None) -> Beliefs:
     """Beliefs by `campaign.offer` (`campaign.` for none) and segment; pure, and the same in any order of the rows.
 
-    `known` limits them to the offers of the book in force, whose names alone are asked for.
+    `known` limits them to the offers of the book in force, whose names alone are asked for. Where nothing else could
+    be shown, none teaches nothing of a choice.
     """
     if not rows.key:
         return {}
     expected = predict(rows.x)
     cells: dict[tuple[str, str], list[int]] = {}
+    open_choice = (rows.propensity < 1.0).tolist()
     for i, (campaign, offer, segment) in enumerate(zip(rows.campaign, rows.offer, rows.segment, strict=True)):
+        if offer is None and not open_choice[i]:
+            continue
         cells.setdefault((f"{campaign}.{offer or ''}", segment), []).append(i)
     beliefs: Beliefs = {}
     for (key, segment), places in sorted(cells.items()):
@@ -34,5 +38,6 @@ def beliefs_of(rows: Matured, predict: Predict, known: Sequence[str] | None = No
         sound = np.isfinite(p)
         n, converted = float(np.sum(sound)), float(np.sum(rows.y[places][sound]))
         # Rounded, so that the order in which floats are added is no new version.
-        beliefs.setdefault(key, {})[segment] = Belief(n, converted, round(float(np.sum(p[sound])), 6))
+        sums = (round(float(np.sum(part)), 6) for part in (p[sound], p[sound] * (1.0 - p[sound])))
+        beliefs.setdefault(key, {})[segment] = Belief(n, converted, *sums)
     return beliefs

@@ -16,7 +16,7 @@ from actors.catalogues import OfferPublisher
 from actors.memory import memory_stores
 from actors.publishing import Publisher
 from engine.policy import draw, propensities
-from engine.posteriors import MOST, SHRINK, Belief, Posteriors
+from engine.posteriors import MOST, Belief, Posteriors, moved
 from engine.schema import N_FEATURES
 from tests.actors.town import BOOK, Town
 from tests.engine.test_decide import Flat, changed, inputs, run, world
@@ -25,11 +25,13 @@ from training.posteriors import beliefs_of
 from training.window import Window
 
 
-def example(key: str, offer: str | None, label: int, segment: str = "deep", p: float = 0.2) -> Example:
+def example(
+    key: str, offer: str | None, label: int, segment: str = "deep", p: float = 0.2, share: float = 0.5
+) -> Example:
     row = np.zeros(N_FEATURES)
     row[0] = p
     return Example(
-        key=key, revision=1, track=f"anon:{key}", t_ms=1000 + len(key), campaign="cart", offer=offer, propensity=1.0,
+        key=key, revision=1, track=f"anon:{key}", t_ms=1000 + len(key), campaign="cart", offer=offer, propensity=share,
         row=row, label=label, value=10.0 * label, engaged=False, model="m", arm="champion", trial=None, matured=True,
         degraded=False, took_us=0, segment=segment,
     )  # fmt: skip
@@ -50,10 +52,11 @@ def test_outcomes_are_counted_by_offer_and_segment_beside_what_the_model_expecte
         *(example(f"a{i}", "free", int(i < 3)) for i in range(10)),
         *(example(f"b{i}", "free", 1, segment="") for i in range(2)),
         *(example(f"c{i}", None, 0, p=0.1) for i in range(5)),
+        *(example(f"d{i}", None, 1, share=1.0) for i in range(9)),  # nothing else could be shown
     ).matured()
     assert beliefs_of(rows, first_feature) == {
-        "cart.": {"deep": Belief(5, 0, 0.5)},
-        "cart.free": {"": Belief(2, 2, 0.4), "deep": Belief(10, 3, 2.0)},
+        "cart.": {"deep": Belief(5, 0, 0.5, 0.45)},
+        "cart.free": {"": Belief(2, 2, 0.4, 0.32), "deep": Belief(10, 3, 2.0, 1.6)},
     }
     assert set(beliefs_of(rows, first_feature, known=["cart.other"])) == {"cart."}
 
@@ -80,13 +83,54 @@ def test_a_published_version_is_read_back_as_it_was() -> None:
     assert found.of("cart.free", "nowhere") == Belief(0, 0, 0)
 
 
-@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e5))
-def test_a_ratio_moves_with_the_outcomes_and_never_beyond_its_bounds(c: float, e: float, c0: float, e0: float) -> None:
-    found = Posteriors("p", {"cart.free": {"s": Belief(1, c, e)}, "cart.": {"s": Belief(1, c0, e0)}})
-    ratio = found.ratio("cart.free", "s")
-    assert 1 / MOST <= ratio <= MOST
-    wanted = (SHRINK + c) / (SHRINK + e) * (SHRINK + e0) / (SHRINK + c0)
-    assert ratio == pytest.approx(min(MOST, max(1 / MOST, wanted)))
+COUNTS = st.floats(0, 1e5)
+BELIEFS = st.builds(lambda n, c, e, v: Belief(n, c * n, e * n, v * e * (1 - e) * n),
+                    COUNTS, st.floats(0, 1), st.floats(0.001, 0.999), st.floats(0, 1))  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["", "deep", "near"]), BELIEFS, min_size=1))
+def test_a_shift_goes_the_way_of_the_outcomes_and_never_beyond_its_bounds(by: dict[str, Belief]) -> None:
+    found = Posteriors("p", {"cart.free": by})
+    assert all(-MOST <= found.shift("cart.free", segment) <= MOST for segment in [*by, "nowhere"])
+    gap = sum(b.converted - b.expected for b in by.values())
+    assert found.shift("cart.free", "nowhere") * gap >= 0.0
+    assert found.shift("cart.other", "deep") == 0.0
+    if len(by) == 1:
+        (segment,) = by
+        assert found.shift("cart.free", segment) * gap >= 0.0
+
+
+def test_many_outcomes_move_the_model_to_the_rate_that_was_seen_and_few_hardly() -> None:
+    def likely(n: float) -> float:
+        by = {"deep": Belief(n, 0.25 * n, 0.2 * n, 0.16 * n)}
+        return moved(0.2, Posteriors("p", {"cart.free": by}).shift("cart.free", "deep"))
+
+    assert likely(100_000) == pytest.approx(0.25, abs=0.005)
+    assert 0.2 < likely(4) < 0.23
+
+
+def test_a_segment_with_few_outcomes_follows_the_offer_and_one_with_many_itself() -> None:
+    by = {"deep": Belief(2000, 600, 400, 320), "near": Belief(2, 0, 0.4, 0.32), "far": Belief(2000, 400, 400, 320)}
+    found = Posteriors("p", {"cart.free": by})
+    own = found.shift("cart.free", "elsewhere")
+    assert 0.2 < own < 0.4
+    assert abs(found.shift("cart.free", "near") - own) < 0.25
+    assert found.shift("cart.free", "deep") > 1.5 * own
+    assert abs(found.shift("cart.free", "far")) < 0.05
+
+
+@given(st.floats(0, 1), st.floats(-MOST, MOST))
+def test_a_moved_probability_is_one_and_keeps_its_order(p: float, shift: float) -> None:
+    assert 0.0 <= moved(p, shift) <= 1.0
+    assert (moved(p, shift) - p) * shift >= -1e-8
+    assert moved(moved(p, shift), -shift) == pytest.approx(p, abs=1e-8)
+
+
+def test_a_sure_buyer_gains_next_to_nothing_by_an_offer_that_works() -> None:
+    taught = with_posteriors({"main.good": {"": Belief(4000, 640, 520)}})
+    sure, open_ = (taught_uplifts(taught, p) for p in (0.97, 0.4))
+    assert sure["good"] < 0.01
+    assert open_["good"] > 0.05
 
 
 def with_posteriors(beliefs: dict[str, dict[str, Belief]]) -> Any:
@@ -95,6 +139,12 @@ def with_posteriors(beliefs: dict[str, dict[str, Belief]]) -> Any:
     offers = {name: {"content": name, "value": 30, "cost": 1} for name in ("good", "bad", "third")}
     book = changed(policy={"kind": "thompson"}, offers=offers, segments={})
     return replace(world(book, Flat(0.1, 0.13)), posteriors=Posteriors("p1", beliefs))
+
+
+def taught_uplifts(taught: Any, p: float) -> dict[str, float]:
+    from dataclasses import replace
+
+    return {v.offer: v.uplift for v in run(inputs(), replace(taught, model=Flat(p, p))).verdicts}
 
 
 def shares(decision: Any) -> dict[str, float]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.compiled import CompiledCampaign
+from engine.prior import PriorModel
+from engine.schema import MODEL_FEATURES
 from engine.simulation import Ask, Send, Shown, Truth
 from training.recovery.kiosk import Kiosk
 
@@ -34,11 +40,11 @@ class NoOffers:
         """There is nothing to learn from."""
 
 
-class Oracle(NoOffers):
+class Unbound(NoOffers):
     """Knows every shopper's true probabilities, and shows what raises that of a purchase most, or nothing.
 
     It waits for the last moment: the purchase is made up there, and what was shown before only limits it. It is bound
-    by no cap, segment or cost: no engine can recover more carts with these offers.
+    by no cap, segment or cost: nobody can recover more carts with these offers.
     """
 
     def __init__(self, truth: Truth, offers: tuple[str, ...]) -> None:
@@ -75,6 +81,49 @@ class Engine(NoOffers):
         """Train on what has matured, and put the new model in force."""
         if self._school is not None:
             self._school.end_day(self.kiosk, day, now_ms)
+
+
+class TrueModel(PriorModel):
+    """The truth in a model's place: what a shopper who is asked about will do with each offer; the prior until then."""
+
+    version = "truth"
+
+    def __init__(self, truth: Truth, campaign: CompiledCampaign) -> None:
+        super().__init__()
+        self._truth = truth
+        self._offers = {float(offer.code): offer.name for offer in campaign.offers}
+        self._code = MODEL_FEATURES.index("offer_code")
+        self.asked: Ask | None = None
+
+    def predict_one(self, row: Any) -> float:
+        """The true probability of a purchase."""
+        if self.asked is None:
+            return super().predict_one(row)
+        return self._truth.p_purchase(self.asked.shopper, self.asked.state, self._offers.get(float(row[self._code])))
+
+    def predict_many(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same for rows of shape (n, n_features)."""
+        return np.array([self.predict_one(row) for row in rows], dtype=np.float64)
+
+
+class Oracle(Engine):
+    """Kairos under the same campaign (its segments, caps and cool-downs), with the truth as its model.
+
+    Of what the book lets a visitor be shown it shows what raises the probability of a purchase most, whatever it costs:
+    no decision within the campaign recovers more carts.
+    """
+
+    def __init__(self, kiosk: Kiosk, model: TrueModel) -> None:
+        super().__init__(kiosk)
+        self._model = model
+
+    def answers(self, step: Ask) -> Shown | None:
+        """The best of what may be shown, by the truth."""
+        self._model.asked = step
+        try:
+            return super().answers(step)
+        finally:
+            self._model.asked = None
 
 
 class School(Protocol):

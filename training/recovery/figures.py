@@ -45,6 +45,7 @@ def report(plan: Plan, lived: Mapping[str, Lived], costs: Mapping[str, float]) -
         "as_a_shop_measures_it": _told(_held_out(lived["engine"], held)),
         "share_of_oracle": _share(engine, none, oracle),
         "share_of_oracle_last_weeks": _share(*(_Rate(treated[n], last) for n in ("engine", "holdout", "oracle"))),
+        "share_of_unbound": _share(engine, none, rates["unbound"]),
         "share_of_oracle_rules": _share(rates["rules"], none, oracle),
         "share_of_oracle_always": _share(rates["always"], none, oracle),
         "by_week": [_week(treated, week) for week in range(plan.weeks)],

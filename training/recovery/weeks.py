@@ -16,7 +16,7 @@ from engine.simulation import World as Shop
 from engine.simulation.steps import Reply
 from engine.simulation.world import DAY_MS
 from engine.world import World
-from training.recovery.arms import Arm, Engine, NoOffers, Oracle, addressed
+from training.recovery.arms import Arm, Engine, NoOffers, Oracle, TrueModel, Unbound, addressed
 from training.recovery.funnel import Session
 from training.recovery.kiosk import Kiosk, ReadContext
 from training.recovery.school import School
@@ -24,9 +24,10 @@ from training.recovery.school import School
 WEEK_MS: Final = 7 * DAY_MS
 START_MS: Final = 1_789_948_800_000
 """A Monday, 00:00 UTC."""
-ARMS: Final = ("engine", "rules", "always", "holdout", "oracle")
+ARMS: Final = ("engine", "rules", "always", "holdout", "oracle", "unbound")
 """`rules`: the seed's two, free shipping for iOS near checkout and a discount for Android with a cart history.
-`always`: the same, and the reminder for every other cart at risk: something for everybody."""
+`always`: the same, and the reminder for every other cart at risk: something for everybody.
+`oracle`: the same campaign by one who knows the truth. `unbound`: the truth alone, without segments and caps."""
 RULES: Final = {"free_shipping": 3, "android_discount": 2}
 """The offers of the seed's rules, with the priority they have as rules."""
 
@@ -100,8 +101,12 @@ def _arm(
 ) -> tuple[Arm, School | None]:
     if name == "holdout":
         return NoOffers(), None
+    if name == "unbound":
+        return Unbound(truth, tuple(data["campaigns"][plan.campaign]["offers"])), None
     if name == "oracle":
-        return Oracle(truth, tuple(data["campaigns"][plan.campaign]["offers"])), None
+        known = free_book(data, plan.campaign)
+        model = TrueModel(truth, known.campaigns[plan.campaign])
+        return Oracle(Kiosk(World(known, model), read_context, None, plan.seed), model), None
     if name in ("rules", "always"):
         # A world without a model answers by the book's conditions and priorities alone.
         world = World(rule_book(data, plan.campaign, everybody=name == "always"), None)
@@ -114,12 +119,22 @@ def _arm(
 
 def rule_book(data: dict[str, Any], campaign: str, *, everybody: bool) -> CompiledBook:
     """The same segments and offers as fixed rules: the first that fits by priority, no holdout, no experiment."""
-    known = data["campaigns"][campaign]
-    kept = {key: value for key, value in known.items() if key not in ("experiments", "holdout")}
-    kept["offers"] = {name: offer for name, offer in known["offers"].items() if everybody or name in RULES}
-    changes: dict[str, Any] = {"policy": {"kind": "greedy"}}
-    changes |= {f"offers.{name}.priority": RULES[name] for name in kept["offers"] if name in RULES}
-    return compile_book(load_book({**data, "campaigns": {campaign: override(kept, changes)}}), "b1")
+    offers = {n: offer for n, offer in data["campaigns"][campaign]["offers"].items() if everybody or n in RULES}
+    changes = {f"offers.{name}.priority": RULES[name] for name in offers if name in RULES}
+    return _greedy_book(data, campaign, offers, changes)
+
+
+def free_book(data: dict[str, Any], campaign: str) -> CompiledBook:
+    """The same segments, offers and caps, where conversions alone count: offers are free, a conversion is worth 1."""
+    offers = data["campaigns"][campaign]["offers"]
+    changes = {f"offers.{name}.{key}": value for name in offers for key, value in (("cost", 0), ("value", 1))}
+    return _greedy_book(data, campaign, offers, changes)
+
+
+def _greedy_book(data: dict[str, Any], campaign: str, offers: dict[str, Any], changes: dict[str, Any]) -> CompiledBook:
+    kept = {key: value for key, value in data["campaigns"][campaign].items() if key not in ("experiments", "holdout")}
+    changed = override({**kept, "offers": offers}, {"policy": {"kind": "greedy"}, **changes})
+    return compile_book(load_book({**data, "campaigns": {campaign: changed}}), "b1")
 
 
 def shown_by_temper(lived: Lived) -> dict[str, Counter[str]]:
