@@ -14,8 +14,8 @@ MIB: Final = 1024 * 1024
 class UnitCosts:
     """What one of each costs on one core of the measuring machine; `ONLY=plan make bench` measures them anew.
 
-    CPU is the sum over HAProxy, ingress, shard and store at a light load (8 connections); group commit makes a
-    decision cheaper the busier it is (540 µs at 64), so a plan errs on the safe side. Bytes are as the store has them.
+    CPU is the sum over all processes at 30 % of the most that the machine can do, without `idle_cores`, which they take
+    when nobody asks; group commit makes a decision cheaper the busier it is. Bytes are as the store has them.
     """
 
     decision_us: float = 700.0
