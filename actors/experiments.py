@@ -11,18 +11,23 @@ import orjson
 from actors.history import CHUNK, History
 from actors.stores import Position, Stores
 from engine.book import compile_book, load_book
-from engine.compiled import CompiledBook
+from engine.compiled import CompiledBook, CompiledCampaign
 from engine.decision import Decision
 from engine.exposure import exposed
 from engine.inputs import Inputs
 from engine.record import DECISION, Record
-from training.attribution import Attribution
+from training.attribution import GRACE_MS, Attribution
 from training.experiments import Assigned, Experiments
 from training.window import Window
 
 SLACK_MS: Final = 5_000
 """How long what a shard has received may be on its way into the journal."""
 _VARIANTS: Final = 14
+
+
+def _outcomes_after_s(campaign: CompiledCampaign) -> float:
+    """How long after its decision an outcome counts: "nothing came of it" can be said no sooner."""
+    return (campaign.conversion_within_ms + GRACE_MS + SLACK_MS) / 1000
 
 
 class ExperimentReader:
@@ -84,8 +89,9 @@ class ExperimentReader:
         book = await self._book(version) if version else None
         if book is None:
             return []
-        planned = {e.key: list(e.variants) for campaign in book.campaigns.values() for e in campaign.experiments}
-        return self._experiments.results(planned)
+        of = {e.key: (list(e.variants), campaign) for campaign in book.campaigns.values() for e in campaign.experiments}
+        found = self._experiments.results({key: variants for key, (variants, _) in of.items()})
+        return [{**one, "outcomesAfterS": _outcomes_after_s(of[one["experiment"]][1])} for one in found]
 
     async def _book(self, version: str) -> CompiledBook | None:
         if version not in self._books:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from training.evidence import SRM_ALPHA, srm_log_e, threshold
+from training.evidence import SRM_ALPHA, share_interval, srm_log_e, threshold
 from training.example import Example
 from training.sequences import Running, bounds, contrast, interval
 
@@ -110,9 +110,11 @@ def _variant(
     converted, worth = _running(x for x, _ in seen), _running(x for _, x in seen)
     # The variants share the error between them.
     alpha = ALPHA / max(1, n_compared)
+    # Of a share an exact interval is known from the first visitor on, also where nobody has converted.
+    share = share_interval(sum(x for x, _ in seen), len(seen), ALPHA) if seen else (-math.inf, math.inf)
     told: dict[str, Any] = {
         "variant": name, "assigned": n_assigned, "exposed": n_exposed, "matured": len(seen),
-        "conversion": {"mean": converted.mean, **_between(interval(converted, ALPHA))},
+        "conversion": {"mean": converted.mean, **_between(share)},
         "value": {"mean": worth.mean, **_between(interval(worth, ALPHA))},
     }  # fmt: skip
     if control is not None:
