@@ -14,8 +14,8 @@ from engine.book import compile_book, load_book
 from engine.compiled import CompiledBook, CompiledCampaign
 from engine.decision import Decision
 from engine.exposure import exposed
-from engine.inputs import Inputs
-from engine.record import DECISION, Record
+from engine.inputs import IS_BOT, Inputs
+from engine.record import BOT, DECISION, SIGNALS, Record
 from training.attribution import GRACE_MS, Attribution
 from training.experiments import Assigned, Experiments
 from training.window import Window
@@ -23,6 +23,11 @@ from training.window import Window
 SLACK_MS: Final = 5_000
 """How long what a shard has received may be on its way into the journal."""
 _VARIANTS: Final = 14
+
+
+def _of_bot(record: Record) -> bool:
+    """Whether a record is of a visitor known by then to be a bot."""
+    return bool(record[3] & BOT) if record[0] == SIGNALS else record[0] == DECISION and bool(record[7][IS_BOT])
 
 
 def _outcomes_after_s(campaign: CompiledCampaign) -> float:
@@ -62,7 +67,9 @@ class ExperimentReader:
     async def _take(self, partition: int, position: Position, records: list[Record | None]) -> None:
         assert self._attribution is not None
         for index, record in enumerate(records):
-            if record is not None and record[0] == DECISION:
+            if record is not None and _of_bot(record):
+                self._experiments.leave_out(record[5] if record[0] == SIGNALS and len(record) > 5 else record[1])
+            elif record is not None and record[0] == DECISION:
                 book = await self._book(record[5][1])
                 if book is not None and record[8][_VARIANTS]:
                     self._assign(record, f"d_{partition}_{position[0]}_{position[1]}_{index}", book)

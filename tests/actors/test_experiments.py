@@ -61,6 +61,22 @@ async def test_the_journal_tells_who_was_exposed_and_who_converted(town: Town) -
     assert any(f"known of {exposed} of {exposed} exposed visitors, of each 6m5s after" in line for line in lines)
 
 
+@pytest.mark.parametrize("told_by", ["signals", "decision"])
+async def test_who_turns_out_to_be_a_bot_leaves_its_experiment(town: Town, told_by: str) -> None:
+    reader = ExperimentReader(town.stores, History(town.stores.journal, None), town.clock)
+    await town.decide("anon:robot")
+    await reader.advance()
+    assert sum(v["assigned"] for v in (await reader.results())[0]["variants"]) == N + 1
+    pages = [signal("page", town.clock.now_ms - 9000 + i * 300, message=i + 1) for i in range(26)]
+    await town.observe("anon:robot", *pages[:25])
+    if told_by == "signals":
+        await town.observe("anon:robot", pages[25])
+    else:
+        assert (await town.decide("anon:robot"))["decision"]["reason"] == "BOT"
+    await reader.advance()
+    assert sum(v["assigned"] for v in (await reader.results())[0]["variants"]) == N
+
+
 async def test_before_its_window_is_over_nothing_is_said_of_an_outcome(town: Town) -> None:
     at_once = town.clock.now_ms - 30 * MINUTE
     reader = ExperimentReader(town.stores, History(town.stores.journal, None), lambda: at_once)

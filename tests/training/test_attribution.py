@@ -261,6 +261,13 @@ def test_bots_qa_and_whoever_did_not_agree_never_enter(shop: Scribe, more: dict[
     assert reader.attribution.counts["left_out"] == 1
 
 
+def test_what_was_decided_for_a_robot_before_it_was_found_out_teaches_nothing(shop: Scribe) -> None:
+    taken, kept = shop.decide(A), shop.decide(B)
+    shop.decide(A, bot=True)
+    reader = learned(shop)
+    assert [taken in reader.window, kept in reader.window] == [False, True]
+
+
 def test_a_superseded_decision_is_withdrawn_also_when_that_is_read_first(shop: Scribe) -> None:
     key = shop.decide(A)
     shop.supersede(key)
