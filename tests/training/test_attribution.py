@@ -298,6 +298,17 @@ def test_an_erased_visitor_is_forgotten_and_a_new_one_of_that_name_is_not(shop: 
     assert A.encode() not in to_bytes(learned(_without_last(shop)).attribution, learned(_without_last(shop)).window, {})
 
 
+def test_a_link_read_before_the_erasure_that_it_came_after_is_kept() -> None:
+    shop = written([
+        ("decide", B, "page"), ("erase", B, None), ("decide", B, "page"), ("order", "user:v", "o1"),
+        ("link", B, "user:v"),
+    ])  # fmt: skip
+    theirs, mine = shop.entries[3:], shop.entries[:3]
+    assert {e[0] for e in theirs}.isdisjoint(e[0] for e in mine)
+    (found,) = Reader().read([*theirs, *mine]).advance(shop.now_ms + HOUR).matured().values()
+    assert found.label == 1
+
+
 def _without_last(shop: Scribe) -> Scribe:
     shorter = copy.copy(shop)
     shorter.entries = shop.entries[:-1]
