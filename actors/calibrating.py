@@ -51,6 +51,8 @@ class Sessions:
 
     clauses: list[Tunable]
     converted: dict[str, bool] = field(default_factory=dict)
+    n_waiting: int = 0
+    """Sessions whose window is not over yet: what comes of them is not known."""
 
 
 def find_segment(book: CompiledBook, name: str) -> tuple[CompiledCampaign, CompiledSegment]:
@@ -95,6 +97,7 @@ async def recorded_sessions(
         example = window.get(key)
         if example is not None and example.matured:
             sessions.converted[session] = sessions.converted.get(session, False) or bool(example.label)
+    sessions.n_waiting = len(set(of.values()) - sessions.converted.keys())
     return sessions
 
 

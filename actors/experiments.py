@@ -11,18 +11,28 @@ import orjson
 from actors.history import CHUNK, History
 from actors.stores import Position, Stores
 from engine.book import compile_book, load_book
-from engine.compiled import CompiledBook
+from engine.compiled import CompiledBook, CompiledCampaign
 from engine.decision import Decision
 from engine.exposure import exposed
-from engine.inputs import Inputs
-from engine.record import DECISION, Record
-from training.attribution import Attribution
+from engine.inputs import IS_BOT, Inputs
+from engine.record import BOT, DECISION, SIGNALS, Record
+from training.attribution import GRACE_MS, Attribution
 from training.experiments import Assigned, Experiments
 from training.window import Window
 
 SLACK_MS: Final = 5_000
 """How long what a shard has received may be on its way into the journal."""
 _VARIANTS: Final = 14
+
+
+def _of_bot(record: Record) -> bool:
+    """Whether a record is of a visitor known by then to be a bot."""
+    return bool(record[3] & BOT) if record[0] == SIGNALS else record[0] == DECISION and bool(record[7][IS_BOT])
+
+
+def _outcomes_after_s(campaign: CompiledCampaign) -> float:
+    """How long after its decision an outcome counts: "nothing came of it" can be said no sooner."""
+    return (campaign.conversion_within_ms + GRACE_MS + SLACK_MS) / 1000
 
 
 class ExperimentReader:
@@ -57,7 +67,9 @@ class ExperimentReader:
     async def _take(self, partition: int, position: Position, records: list[Record | None]) -> None:
         assert self._attribution is not None
         for index, record in enumerate(records):
-            if record is not None and record[0] == DECISION:
+            if record is not None and _of_bot(record):
+                self._experiments.leave_out(record[5] if record[0] == SIGNALS and len(record) > 5 else record[1])
+            elif record is not None and record[0] == DECISION:
                 book = await self._book(record[5][1])
                 if book is not None and record[8][_VARIANTS]:
                     self._assign(record, f"d_{partition}_{position[0]}_{position[1]}_{index}", book)
@@ -84,8 +96,9 @@ class ExperimentReader:
         book = await self._book(version) if version else None
         if book is None:
             return []
-        planned = {e.key: list(e.variants) for campaign in book.campaigns.values() for e in campaign.experiments}
-        return self._experiments.results(planned)
+        of = {e.key: (list(e.variants), campaign) for campaign in book.campaigns.values() for e in campaign.experiments}
+        found = self._experiments.results({key: variants for key, (variants, _) in of.items()})
+        return [{**one, "outcomesAfterS": _outcomes_after_s(of[one["experiment"]][1])} for one in found]
 
     async def _book(self, version: str) -> CompiledBook | None:
         if version not in self._books:

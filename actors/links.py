@@ -139,7 +139,10 @@ class Links:
         if rank(to) == rank(USER) and track is not None and rank(track.id) < rank(EMAIL):
             claims = claimed(claims, claim_of(to))
         if len(claims) > self._shard.settings.max_users_per_device:
-            return {"code": "shared_device", "message": "so many users have used it that it is linked to none any more"}
+            return {
+                "code": "shared_device",
+                "message": "so many users have used it that it is linked to no other any more",
+            }
         if rank(root) == rank(to):
             return {"code": "linked_elsewhere", "message": "it is linked to another, and two known ones are not merged"}
         return None

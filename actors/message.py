@@ -11,12 +11,14 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from engine.ids import ANON, USER, profile_id
+from engine.ids import ANON, DEVICE, EMAIL, USER, profile_id
 from engine.transitions import Transition
 
 SIGNATURE, IDEMPOTENCY, ATTEMPT = "kairos-signature", "idempotency-key", "kairos-attempt"
 HOPELESS: Final = frozenset({400, 404, 405, 410, 413, 415, 422})
 """Answers that the same message will get again: it is laid aside at once."""
+_NAMED: Final = {ANON: "anonymousId", DEVICE: "deviceId", EMAIL: "emailSha256", USER: "userId"}
+"""What the most personal identity of a profile is called in a message."""
 EVENTS: Final = {"enter": "segment.entered", "leave": "segment.left"}
 
 
@@ -61,7 +63,7 @@ class Destination:
 def body_of(transition: Transition) -> bytes:
     """The message as JSON: the same bytes for the same transition."""
     root = transition.root
-    identity = {"userId": root[len(USER) :]} if root.startswith(USER) else {"anonymousId": root[len(ANON) :]}
+    identity = {name: root[len(kind) :] for kind, name in _NAMED.items() if root.startswith(kind)}
     return orjson.dumps(
         {
             "type": EVENTS[transition.kind], "id": transition.key, "timestamp": _iso(transition.at_ms),

@@ -21,7 +21,7 @@ from actors.message import HOPELESS, Answer, Destination, Post, body_of, headers
 from actors.stores import Position, Stores
 from engine.errors import Conflict, KairosError
 from engine.record import SEGMENTS
-from engine.sticky import bucket
+from engine.sticky import bucket, holdout_key
 from engine.transitions import Transition, transitions
 
 log = logging.getLogger("kairos.messenger")
@@ -123,8 +123,7 @@ class Messenger:
         rule = self._rules.get(name, {}).get(transition.campaign)
         if rule is None or transition.segment not in rule.segments or transition.kind not in rule.tell:
             return False
-        held = rule.holdout_share > 0 and bucket(f"holdout.{transition.campaign}", transition.root) < rule.holdout_share
-        return rule.to_holdout or not held
+        return rule.to_holdout or not _held(rule, transition)
 
     async def _deliver(self, destination: Destination, transition: Transition) -> bool:
         """Try until it is taken; lay it aside, and say False, when it never will be."""
@@ -204,6 +203,15 @@ class Messenger:
         kept = await self._stores.versions.get("book", version)
         if kept is not None:
             self._rules, self._book = rules_of(orjson.loads(kept[1])), version
+
+
+def _held(rule: Rule, transition: Transition) -> bool:
+    """Whether the visitor sees no offers: as assigned, which stays through links and other shares, else by the hash."""
+    if rule.holdout_share <= 0.0:
+        return False
+    if transition.held is not None:
+        return transition.held
+    return bucket(holdout_key(transition.campaign), transition.root) < rule.holdout_share
 
 
 def rules_of(book: Mapping[str, Any]) -> dict[str, dict[str, Rule]]:

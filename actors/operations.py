@@ -154,12 +154,14 @@ def _look_again(scene: Scene, found: Whereabouts, context: dict[str, Any], conse
     if inputs.bot:
         if inputs.memberships:
             # Entered before it was known for what it is.
-            scene.partition.write(segments_record(found.root, scene.now_ms, {}, inputs.memberships))
+            record = segments_record(found.root, scene.now_ms, {}, inputs.memberships, inputs.assignments)
+            scene.partition.write(record)
         return None
     world = scene.world if scene.world.rollout is None else world_at_signals(inputs, scene.world)
     memberships, conversion = assess_signals(inputs, world, scene.now_ms)
     if memberships != inputs.memberships:
-        scene.partition.write(segments_record(found.root, scene.now_ms, memberships, inputs.memberships))
+        record = segments_record(found.root, scene.now_ms, memberships, inputs.memberships, inputs.assignments)
+        scene.partition.write(record)
     root_track = scene.partition.live.get(found.root)
     if root_track is not None:
         root_track.precomputed = conversion

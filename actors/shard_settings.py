@@ -25,5 +25,5 @@ class ShardSettings:
     account_every_ms: int = 2_000
     settle_every_ms: int = 3_000
     max_users_per_device: int = 3
-    """A device that more users than this were said to use is linked to none of them any more."""
+    """A device that more users than this were said to use is linked to no further one; a link it had stays."""
     rates: tuple[tuple[str, float], ...] = ()

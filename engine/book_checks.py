@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from engine.book_model import CONVERSION_EVENTS, DEFAULT_WEIGHTS, EVENT_NAMES
 from engine.condition_checks import Scope, check_group, check_when
 from engine.condition_model import GROUP_KEYS
+from engine.durations import duration_ms, duration_text
 from engine.findings import Findings, Loc, nearest, one_of
 from engine.geofence_checks import check_geofences
 from engine.offer_checks import check_terms
@@ -22,6 +23,8 @@ from engine.tier1_checks import check_tier1
 
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 200_000
+MAX_WITHIN_MS: Final = 90 * 86_400_000
+"""No conversion is waited for longer, nor are profiles kept longer unless the settings say so."""
 MAX_INTEGER: Final = 10**18
 
 
@@ -109,6 +112,10 @@ def check_campaign(raw: Mapping[str, Any], loc: Loc, geofences: Mapping[str, Any
     if isinstance(event, str) and event.strip().lower() not in CONVERSION_EVENTS:
         near = nearest(event, EVENT_NAMES)
         findings.add((*loc, "conversion", "event"), "unknown_event", one_of(EVENT_NAMES, 20), found=event, near=near)
+    within_ms = duration_ms(_mapping(raw, "conversion").get("within"))
+    if within_ms is not None and within_ms > MAX_WITHIN_MS:
+        expected = f"at most {duration_text(MAX_WITHIN_MS)}: nothing is learned of a decision before that is over"
+        findings.add((*loc, "conversion", "within"), "out_of_range", expected, found=raw["conversion"]["within"])
     weights = _mapping(_mapping(raw, "score"), "weights")
     for stage in weights:
         if stage not in (*STAGES, "default"):

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ValidationError
 
 from engine.book_model import BookModel
+from engine.condition_checks import NAMES
 from engine.condition_model import CLAUSE_TAG, GROUP_TAG, TRAIT, Clause, Group, When
 from engine.findings import Findings, Loc, nearest, one_of
+from engine.schema import CONDITION_NUMBERS
 
 _EXPECTED = {
     "model_type": "a mapping", "dict_type": "a mapping", "string_type": "text", "bool_type": "true or false",
@@ -37,11 +39,30 @@ def read_model(data: Mapping[str, Any], findings: Findings) -> BookModel | None:
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
         wrong_entries = {error["loc"][:-1] for error in errors}
+        short = {error["loc"][:-1] for error in errors if _is_short(error)}
         for error in errors:
+            if error["type"] == "missing" and error["loc"][:-1] in short:
+                continue
             # Entries that are wrong have been left out of the count, and are told as themselves.
             if error["type"] != "too_short" or error["loc"] not in wrong_entries:
                 _add(error, findings)
         return None
+
+
+def _is_short(error: Any) -> bool:
+    """Whether a feature's name stands in a clause as a key, as the short form of an offer's `when` has it."""
+    loc = error["loc"]
+    inside = error["type"] == "extra_forbidden" and len(loc) > 1 and loc[-2] == CLAUSE_TAG
+    return inside and (loc[-1] in NAMES or str(loc[-1]).startswith(TRAIT))
+
+
+def _clause_of(name: str, value: Any) -> str:
+    """The clause that was probably meant."""
+    if name in CONDITION_NUMBERS:
+        return f"{{feature: {name}, above: {value if isinstance(value, int | float) else 'x'}}}"
+    values = value if isinstance(value, list) else [value]
+    named = ", ".join(v for v in values if isinstance(v, str)) or "…"
+    return f"{{feature: {name}, in: [{named[:60]}]}}"
 
 
 def _add(error: Any, findings: Findings) -> None:
@@ -49,6 +70,10 @@ def _add(error: Any, findings: Findings) -> None:
     loc: Loc = tuple(step for step in error["loc"] if step not in _TAGS)
     if loc and loc[-1] == "[key]":
         findings.add(loc[:-1], "wrong_name", NAME, found=loc[-2])
+    elif _is_short(error):
+        expected = f"a clause of its own, {_clause_of(str(loc[-1]), found)}"
+        why = "`label: value` for short stands directly under an offer's when"
+        findings.add(loc, "unknown_key", expected, found=str(loc[-1]), why=why)
     elif kind == "extra_forbidden":
         options = keys_at(error["loc"][:-1])
         findings.add(loc, "unknown_key", one_of(options, 16), found=str(loc[-1]), near=nearest(loc[-1], options))

@@ -20,6 +20,8 @@ NUMBER_OPS: Final = frozenset({"above", "below", "between", "equals"})
 LABEL_OPS: Final = frozenset({"in", "not_in", "equals"})
 LABELS: Final = frozenset({*CONDITION_LABELS, "segment"})
 NAMES: Final = CONDITION_NUMBERS | LABELS
+ONE_OF: Final = ("stage", "device", "os", "network", "browser", "locale", "country", "weekday", "placement")
+"""Labels of which a visitor has one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def check_group(raw: Any, loc: Loc, scope: Scope, *, may_be_empty: bool = False)
             check_condition(child, (*loc, join, index), scope)
         if join == "all":
             _check_together(children, (*loc, join), scope)
+    _check_labels(raw, loc, scope)
     if not (n or may_be_empty or any(join in raw for join in GROUP_KEYS)):
         scope.findings.add(loc, "empty_condition", "all, any or none with clauses", found="no condition")
 
@@ -192,6 +195,25 @@ def _check_together(children: list[Any], loc: Loc, scope: Scope) -> None:
                 scope.findings.add((*loc, index), "never_met", expected, found=found)
             continue
         ranges[raw["feature"]] = both
+
+
+def _check_labels(raw: Mapping[str, Any], loc: Loc, scope: Scope) -> None:
+    """Warn of labels that must be two things at once: clauses of one `all`, and the short form beside them."""
+    left: dict[str, frozenset[str]] = {}
+    short: list[tuple[Loc, Any, Any]] = [((*loc, label), label, raw[label]) for label in ONE_OF if label in raw]
+    clauses: list[tuple[Loc, Any, Any]] = []
+    for index, clause in enumerate(raw["all"] if isinstance(raw.get("all"), list) else ()):
+        if isinstance(clause, Mapping) and clause.get("feature") in ONE_OF:
+            values = clause["in"] if clause.get("in") is not None else clause.get("equals")
+            clauses.append(((*loc, "all", index), clause["feature"], values))
+    for at, label, values in [*short, *clauses]:
+        named = frozenset(v for v in (values if isinstance(values, list) else [values]) if isinstance(v, str))
+        before = left.get(label)
+        if named and before is not None and not named & before:
+            both = f"{' or '.join(sorted(before))}, and {' or '.join(sorted(named))}"
+            scope.findings.warn(at, "never_met", f"it can never hold: {label} must be {both}, at once")
+        elif named:
+            left[label] = named if before is None else named & before
 
 
 def _number(value: Any) -> float | None:

@@ -37,7 +37,7 @@ from engine.harmony import arrange, base_items
 from engine.inputs import Inputs
 from engine.policy import NONE, Candidate, Dice, draw, propensities
 from engine.score import Score
-from engine.sticky import bucket, variant_for
+from engine.sticky import bucket, holdout_key, variant_for
 from engine.terms import Step, product_of
 from engine.weighing import weigh
 from engine.world import World
@@ -170,7 +170,7 @@ def _campaign(inputs: Inputs, listed: tuple[CompiledCampaign, ...], reading: Rea
 def _assign(decision: Decision, campaign: CompiledCampaign, inputs: Inputs, now_ms: int) -> CompiledCampaign:
     """Holdout and experiment, sticky: what was assigned before stays, else a hash of the visitor decides."""
     if campaign.holdout_share > 0.0:
-        key = f"holdout.{campaign.name}"
+        key = holdout_key(campaign.name)
         known = inputs.assignments.get(key)
         if known is None:
             known = [bucket(key, inputs.root) < campaign.holdout_share, now_ms]

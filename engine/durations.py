@@ -23,6 +23,14 @@ def parse_duration_ms(text: str) -> int:
     return round(sum(float(amount) * UNITS_MS[unit] for amount, unit in _PART.findall(compact)))
 
 
+def duration_ms(value: object) -> int | None:
+    """Milliseconds of a duration, None for what is none."""
+    try:
+        return parse_duration_ms(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
 def duration_text(ms: int) -> str:
     """The shortest way to write it again.
 

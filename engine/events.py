@@ -56,7 +56,9 @@ def track_of(user: str | None, anonymous: str | None, others: tuple[str, ...] = 
     return others[0] if anonymous is None and others else anon_track(anonymous or "")
 
 
-def read_identity(body: Mapping[str, object], others: tuple[str, ...] = ()) -> tuple[str | None, str | None]:
+def read_identity(
+    body: Mapping[str, object], others: tuple[str, ...] = (), rules: IdentityRules | None = None
+) -> tuple[str | None, str | None]:
     """The `userId` and `anonymousId` of a request, one of which must be given where there are no `others`.
 
     Raises:
@@ -68,7 +70,7 @@ def read_identity(body: Mapping[str, object], others: tuple[str, ...] = ()) -> t
     anonymous = read.identifier("anonymousId", body.get("anonymousId"), "bad_anonymous_id")
     if user is None and anonymous is None and not others:
         raise Rejected("missing_id", "userId, anonymousId: found neither, expected one of them")
-    return user, anonymous
+    return (user, anonymous) if rules is None else (rules.kept(user), rules.kept(anonymous))
 
 
 def parse_event(
@@ -98,7 +100,7 @@ def parse_event(
     assert isinstance(type_, str)
     if others is None:
         others = () if rules is None else rules.others(event)
-    user, anonymous = read_identity(event, others)
+    user, anonymous = read_identity(event, others, rules)
     context = _object(event, "context", "bad_context")
     t_ms = _event_time(event, received_ms)
     message_id = read.identifier("messageId", event.get("messageId"), "bad_message_id")
@@ -108,7 +110,7 @@ def parse_event(
         message = spare_message
     else:
         message = message_hash(message_key, repr(event))
-    link = _link(type_, event, user, anonymous)
+    link = _link(type_, event, user, anonymous, rules)
     kind, fields = _signal_fields(type_, event)
     _add_url(fields, event, context)
     if rules is not None:
@@ -151,12 +153,16 @@ def _event_time(event: Mapping[str, object], received_ms: int) -> int:
     return t_ms
 
 
-def _link(type_: str, event: Mapping[str, object], user: str | None, anonymous: str | None) -> str | None:
+def _link(
+    type_: str, event: Mapping[str, object], user: str | None, anonymous: str | None, rules: IdentityRules | None
+) -> str | None:
     if type_ == "identify":
         return anonymous if user is not None else None
     if type_ != "alias":
         return None
     previous = read.identifier("previousId", event.get("previousId"), "bad_previous_id") or anonymous
+    if rules is not None:
+        previous = rules.kept(previous)
     if user is None or previous is None:
         raise Rejected("missing_id", "userId, previousId: alias needs both, found only one of them")
     return previous

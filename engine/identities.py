@@ -20,7 +20,8 @@ class IdentityRules:
     """Which further identities are read. Without either, nothing but userId and anonymousId is.
 
     `email`: an address is an identity by the SHA-256 of its normalised form (`engine.email`), and the traits called
-    `email` give way to that digest, so that no address is kept. `devices`: a device's id is an identity.
+    `email` give way to that digest, as do ids that are addresses, so that none is kept. `devices`: a device's id is
+    an identity.
     """
 
     email: bool = False
@@ -64,6 +65,16 @@ class IdentityRules:
                 if isinstance(given, str) and len(given) <= 512 and (digest := email_digest(given)) is not None:
                     return digest
         return None
+
+    def kept(self, given: str | None) -> str | None:
+        """An id as it is kept: one that is itself an address by its digest, where addresses are identities.
+
+        >>> IdentityRules(email=True).kept("Ada@example.org") == email_digest("ada@example.org")
+        True
+        """
+        if not self.email or given is None or "@" not in given:
+            return given
+        return email_digest(given) or given
 
     def hide(self, fields: dict[str, Any]) -> None:
         """Put the digest in the place of every address among the traits of a signal.

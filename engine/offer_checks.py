@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
-from engine.durations import parse_duration_ms
+from engine.durations import duration_ms
 from engine.findings import Findings, Loc
 from engine.periods import is_period
 from engine.templates import roots_named
@@ -39,7 +39,7 @@ def check_terms(raw: Mapping[str, Any], loc: Loc, findings: Findings) -> None:
 
 
 def _budget(raw: Mapping[str, Any], offer: Mapping[str, Any], loc: Loc, findings: Findings) -> None:
-    per = _ms(raw.get("per"))
+    per = duration_ms(raw.get("per"))
     if per is not None and per > 0 and not is_period(per):
         findings.add((*loc, "per"), "wrong_period", PERIOD, found=raw["per"])
     if raw.get("pace") == "even" and raw.get("per") is None:
@@ -91,15 +91,6 @@ def _discount(raw: Mapping[str, Any], offer: Mapping[str, Any], loc: Loc, findin
     if _number(offer.get("cost")) and offer["cost"] > 0:
         expected = "no cost beside a discount: what it takes off is its cost"
         findings.add((*loc[:-1], "cost"), "two_costs", expected, found=offer["cost"])
-
-
-def _ms(value: Any) -> int | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_duration_ms(value)
-    except ValueError:
-        return None
 
 
 def _number(value: Any) -> TypeGuard[float]:

@@ -46,11 +46,17 @@ def signals_record(
 
 
 def segments_record(
-    root: str, received_ms: int, memberships: dict[str, list[int]], before: dict[str, list[int]] | None = None
-) -> Record:
-    """The segments of a profile after signals changed them; `before` is for who reads on, to tell what changed."""
+    root: str, received_ms: int, memberships: dict[str, list[int]], before: dict[str, list[int]] | None = None,
+    assigned: dict[str, list[Any]] | None = None,
+) -> Record:  # fmt: skip
+    """The segments of a profile after signals changed them.
+
+    `before` and `assigned` (holdouts and variants) are for who reads on, to tell what changed and with whom.
+    """
     record = [SEGMENTS, root, received_ms, memberships]
-    return record if before is None else [*record, before]
+    if before is None:
+        return record
+    return [*record, before, assigned] if assigned else [*record, before]
 
 
 def visit_record(

@@ -14,6 +14,11 @@ def bucket(key: str, root: str) -> float:
     return int.from_bytes(digest, "big") / 2.0**64
 
 
+def holdout_key(campaign: str) -> str:
+    """Under which name it is assigned whether a visitor is in a campaign's holdout."""
+    return f"holdout.{campaign}"
+
+
 def variant_for(
     campaign: CompiledCampaign, inputs: Inputs
 ) -> tuple[CompiledCampaign, CompiledExperiment | None, str | None]:

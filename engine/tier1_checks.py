@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from engine.durations import duration_ms, duration_text
 from engine.findings import Findings, Loc, nearest, one_of
 
 PLACEHOLDERS: Final = ("userId", "anonymousId", "placement", "campaign", "limit", "locale", "country", "device")
@@ -24,6 +25,10 @@ def check_tier1(raw: Mapping[str, Any], loc: Loc, findings: Findings) -> None:
         for key in ("timeout", "cache"):
             if raw.get(key) is not None and key == "cache":
                 findings.warn((*loc, key), "no_effect", "it is for what is fetched, and there is no url")
+    timeout_ms = duration_ms(raw.get("timeout"))
+    if timeout_ms is not None and timeout_ms > MAX_TIMEOUT_MS:
+        expected = f"at most {duration_text(MAX_TIMEOUT_MS)}, as long as a decision may take"
+        findings.add((*loc, "timeout"), "out_of_range", expected, found=raw["timeout"])
     if raw.get("weight") is not None and mode not in ("enhance", "apprentice"):
         findings.warn((*loc, "weight"), "no_effect", f"only enhance and apprentice blend; the mode is {mode}")
     if raw.get("divergence") is not None and mode not in ("enhance", "override"):

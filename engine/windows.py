@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -28,12 +28,12 @@ class Window:
 
         By the visitor's clock where that is asked for and their time zone is known, else by the book's.
         """
-        zone = _zone(context.get("timezone")) if self.visitors else None
-        now = datetime.fromtimestamp(now_ms / 1000.0, zone or self.zone).replace(tzinfo=None)
-        if self.start is not None and now < self.start:
+        zone = (_zone(context.get("timezone")) if self.visitors else None) or self.zone
+        if self.start is not None and now_ms < _instant_ms(self.start, zone):
             return f"it begins {self.start:%Y-%m-%d %H:%M}"
-        if self.end is not None and now >= self.end:
+        if self.end is not None and now_ms >= _instant_ms(self.end, zone):
             return f"it ended {self.end:%Y-%m-%d %H:%M}"
+        now = datetime.fromtimestamp(now_ms / 1000.0, zone)
         day = now.weekday()
         if self.hours is not None:
             low, high = self.hours
@@ -62,11 +62,22 @@ def parse_local(text: str, *, last: bool = False) -> datetime | None:
     if moment.tzinfo is not None or len(text) > 32:
         return None
     whole_day = len(text.strip()) <= 10
-    return moment + timedelta(days=1) if last and whole_day else moment
+    if not (last and whole_day):
+        return moment
+    return datetime.max if moment.date() == date.max else moment + timedelta(days=1)
 
 
 def _clock(hour: float) -> str:
     return f"{int(hour):02d}:{round(hour % 1 * 60):02d}"
+
+
+@lru_cache(maxsize=4096)
+def _instant_ms(local: datetime, zone: ZoneInfo) -> float:
+    """When a local moment is: of two in an hour that comes twice the first, in one that is left out as if it were not.
+
+    So nothing that has ended begins anew when clocks are put back. Source: RFC 5545, 3.3.5.
+    """
+    return local.replace(tzinfo=zone, fold=0).timestamp() * 1000.0
 
 
 @lru_cache(maxsize=512)

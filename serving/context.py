@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from functools import lru_cache
@@ -17,6 +18,7 @@ Context = dict[str, Any]
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _BROWSERS: Final = ("mozilla/", "opera/")
+_CRAWLERS: Final = re.compile(r"bot\b|crawler|spider|slurp", re.IGNORECASE)
 
 
 class Hints(NamedTuple):
@@ -50,9 +52,9 @@ class ContextReader:
     def read(self, raw: object, hints: Hints, now_ms: int, *, locate: bool = True) -> Context:
         """The normalised context, as it is recorded.
 
-        A user agent in the body is the visitor's. One in the headers is too if it is a browser's; a program that
-        calls on somebody's behalf (curl, an HTTP library) says nothing about the visitor. `locate`: whether a place
-        may be derived from the address, which wants the visitor's consent.
+        A user agent in the body is the visitor's. One in the headers is too if it is a browser's, or a crawler's by
+        its own word; a program that calls on somebody's behalf (curl, an HTTP library) says nothing about the visitor.
+        `locate`: whether a place may be derived from the address, which wants the visitor's consent.
         """
         context = raw if isinstance(raw, dict) else _NOTHING
         agent = self._agent(context, hints)
@@ -89,7 +91,7 @@ class ContextReader:
         given = _text(context, "userAgent", 1024)
         if given is not None:
             agent = self._agents.read(given)
-        elif hints.user_agent and hints.user_agent[:8].lower().startswith(_BROWSERS):
+        elif hints.user_agent and _of_visitor(hints.user_agent):
             agent = self._agents.read(hints.user_agent[:1024])
         else:
             agent = UNKNOWN
@@ -102,6 +104,11 @@ class ContextReader:
         return with_hints(
             agent, platform=platform or named, mobile=mobile, kind=kind, brands=brands, form_factors=forms
         )
+
+
+def _of_visitor(header: str) -> bool:
+    """Whether a user agent in the headers is the visitor's own, and not that of a program in between."""
+    return header[:8].lower().startswith(_BROWSERS) or _CRAWLERS.search(header, 0, 1024) is not None
 
 
 def _locale(context: Mapping[str, Any], hints: Hints) -> str | None:

@@ -46,7 +46,7 @@ def read_decide(
     """
     rules = settings.identity.rules()
     others = () if rules is None else rules.others(body)
-    user, anonymous = read_identity(body, others)
+    user, anonymous = read_identity(body, others, rules)
     placement = identifier("placement", body.get("placement"), "bad_placement")
     if placement is None:
         raise Rejected("missing_placement", "placement: found nothing, expected the name of a placement")

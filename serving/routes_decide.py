@@ -62,15 +62,16 @@ class Deciding:
         spare = room.dice.getrandbits(64)
         request = read_decide(body, room.settings, call.received_ms, room.message_key, spare, len(call.body))
         payload = self._payload(request, call)
-        if "preview" in body or "qa" in body:
-            payload |= read_forced(body, call, room.keys)
+        forced = read_forced(body, call, room.keys) if "preview" in body or "qa" in body else None
+        if forced:
+            payload |= forced
         if room.tier1.sources and body.get("base") is None:
             request = await self._suggested(request, body, payload, call)
         left_s = request.deadline_ms / 1000 - (perf_counter() - call.started)
         asked = perf_counter()
         answer, reason = await self._ask(request, payload, left_s)
         shard_s = perf_counter() - asked
-        reply = self._reply(answer, reason, request)
+        reply = self._reply(answer, reason, request, counts=not forced)
         ingress_ms = (perf_counter() - call.started - shard_s) * 1000
         timing = b"ingress;dur=%.3f, shard;dur=%.3f" % (ingress_ms, shard_s * 1000)
         reply.headers.append((b"server-timing", timing))
@@ -78,25 +79,32 @@ class Deciding:
             reply.headers.append(cookie)
         return reply
 
-    def _reply(self, answer: Answer | ReadyAnswer | None, reason: str, request: DecideRequest) -> Reply:
+    def _reply(
+        self, answer: Answer | ReadyAnswer | None, reason: str, request: DecideRequest, *, counts: bool
+    ) -> Reply:
+        """The answer as it is sent; `counts` is whether it is a visitor's, and not one of quality assurance."""
         if isinstance(answer, ReadyAnswer):
-            self._room.meters.decision(answer.rung)
+            self._count(answer.rung, counts)
             return Reply(200, answer.body, [JSON])
         if answer is not None:
             refusal = problem_in(answer)
             if refusal is None:
                 decision = answer["decision"]
                 _merge_signals(decision, request)
-                if "tier1" in decision:
+                if "tier1" in decision and counts:
                     self._room.agreements.count(decision)
-                self._room.meters.decision((decision.get("degraded") or _FULL)["rung"])
+                self._count((decision.get("degraded") or _FULL)["rung"], counts)
                 return json_reply(decision, int(answer.get("status", 200)))
             if refusal.status < 500:
                 return refusal
             told = answer.get("error") or answer.get("unavailable") or {}
             reason = _reason(str(told.get("code")))
-        self._room.meters.decision("tier1")
+        self._count("tier1", counts)
         return json_reply(tier1_decision(request, reason))
+
+    def _count(self, rung: str, counts: bool) -> None:
+        if counts:
+            self._room.meters.decision(rung)
 
     def _payload(self, request: DecideRequest, call: Call) -> dict[str, Any]:
         room = self._room

@@ -8,7 +8,7 @@ from engine.errors import InvalidInput, NotFound
 from engine.events import Rejected, read_identity, track_of
 from engine.fields import CONTROL, identifier, refuse
 from engine.identities import IdentityRules
-from engine.ids import DecisionId, anon_track, root_of, user_track
+from engine.ids import ANON, USER, DecisionId, anon_track, root_of, user_track
 from serving.bodies import check_media, read_object
 from serving.consent import preferences_in
 from serving.endpoint import Call, Room
@@ -59,25 +59,25 @@ class Profiles:
 
     async def read(self, call: Call) -> Reply:
         """State, features, segments, identities."""
-        answer = await self._ask(_profile(call), "profile", {})
+        answer = await self._ask(self._profile(call), "profile", {})
         return problem_in(answer) or json_reply(_flat(answer, "profile"))
 
     async def export(self, call: Call) -> Reply:
         """Everything held."""
-        answer = await self._ask(_profile(call), "export", {})
+        answer = await self._ask(self._profile(call), "export", {})
         return problem_in(answer) or json_reply(_flat(answer, "export"))
 
     async def erase(self, call: Call) -> Reply:
         """Begin the erasure; the receipt goes from pending to done."""
-        answer = await self._ask(_profile(call), "erase", {"received_ms": call.received_ms})
+        answer = await self._ask(self._profile(call), "erase", {"received_ms": call.received_ms})
         return problem_in(answer) or json_reply(answer, 202)
 
     async def unlink(self, call: Call) -> Reply:
         """Undo a merge."""
         check_media(call.headers)
         body = read_object(call.body, self._room.settings.body.depth)
-        user = identifier("userId", body.get("userId"), "bad_user_id")
-        anonymous = identifier("anonymousId", body.get("anonymousId"), "bad_anonymous_id")
+        user = self._kept(identifier("userId", body.get("userId"), "bad_user_id"))
+        anonymous = self._kept(identifier("anonymousId", body.get("anonymousId"), "bad_anonymous_id"))
         others = IdentityRules(email=True, devices=True).others(body)
         named = [*others, *([] if anonymous is None else [anon_track(anonymous)])]
         if user is not None:
@@ -97,7 +97,7 @@ class Profiles:
         body = read_object(call.body, room.settings.body.depth)
         rules = room.settings.identity.rules()
         others = () if rules is None else rules.others(body)
-        user, anonymous = read_identity(body, others)
+        user, anonymous = read_identity(body, others, rules)
         context = body.get("context")
         if context is not None and not isinstance(context, dict):
             raise refuse("context", context, "an object", "bad_context")
@@ -115,12 +115,16 @@ class Profiles:
         payload["track"] = track
         return await self._room.asks.ask(track, op, payload, timeout_s=self._timeout_s)
 
+    def _profile(self, call: Call) -> str:
+        root = root_of(call.part("id"))
+        if CONTROL.search(root) is not None:
+            raise InvalidInput("bad_profile_id", "a profile's id has no control characters")
+        kind = next((kind for kind in (ANON, USER) if call.part("id").startswith(kind)), None)
+        return root if kind is None else f"{kind}{self._kept(root[len(kind) :])}"
 
-def _profile(call: Call) -> str:
-    root = root_of(call.part("id"))
-    if CONTROL.search(root) is not None:
-        raise InvalidInput("bad_profile_id", "a profile's id has no control characters")
-    return root
+    def _kept(self, given: str | None) -> str | None:
+        rules = self._room.settings.identity.rules()
+        return given if rules is None else rules.kept(given)
 
 
 def _flat(answer: Answer, name: str) -> Answer:

@@ -18,6 +18,7 @@ MAX_BYTES: Final = 1_000_000
 MAX_VALUES: Final = 100_000
 MAX_DIGITS: Final = 40
 MAX_DEPTH: Final = 64
+MERGE: Final = "<<"
 MAX_NESTING: Final = 4 * MAX_DEPTH  # as written, before aliases unfold: what is deeper is not even read to its end
 
 
@@ -36,6 +37,12 @@ class _Loader(yaml.SafeLoader):
             return super().compose_node(parent, index)
         finally:
             self.depth -= 1
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 - yaml's own name
+        """Brackets within brackets are scanned a thousand characters ahead before any is composed."""
+        if self.flow_level > MAX_NESTING:
+            raise _TooDeep(self.line + 1)
+        super().fetch_flow_collection_start(TokenClass)
 
 
 class _TooDeep(Exception):
@@ -147,6 +154,20 @@ class _Builder:
                 continue
             self.lines[at] = line
             built[key] = self.build(child, at)
+        return self._unmerged(built, loc)
+
+    def _unmerged(self, built: dict[Any, Any], loc: Loc) -> dict[Any, Any]:
+        """Without a merge key, which is told; what it would have brought stays, so that nobody misses it as well."""
+        if MERGE not in built:
+            return built
+        expected = (
+            "every key written out (YAML 1.2 has no merge keys; an alias may stand for a whole value: key: *name)"
+        )
+        self.findings.add((*loc, MERGE), "merge_key", expected, found=MERGE)
+        merged = built.pop(MERGE)
+        for part in merged if isinstance(merged, list) else [merged]:
+            if isinstance(part, dict):
+                built = {**part, **built}
         return built
 
     def _twice(self, at: Loc, line: int) -> None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from engine import record as kinds
+from engine.inputs import IS_BOT
 from engine.record import Record
 from engine.sticky import bucket
 from training.as_served import Books, Taught, of_decision, of_visit
@@ -27,7 +28,7 @@ GRACE_MS: Final = 60_000
 MATURED: Final = "m"
 """The fact that a case's time is over."""
 BOTS: Final = "bot"
-"""The kind of event that stands for signals marked as a bot's."""
+"""The kind of event that stands for what is marked as a bot's."""
 Position = tuple[int, int]
 
 
@@ -118,6 +119,9 @@ class Attribution:
             self._signals(record)
         elif kind == kinds.DECISION:
             self._superseded_visits(record)
+            if record[7][IS_BOT]:
+                # Found out meanwhile: what was decided before teaches nothing either.
+                self._event(Event(BOTS, record[2], 0, record[1]), None)
             self._open(of_decision(record, f"d_{place}", self.books))
         elif kind == kinds.VISIT:
             self._open(of_visit(record, f"v:{place}"))

@@ -102,6 +102,32 @@ def ratio_interval(k: float, n: float, share: float, alpha: float) -> tuple[floa
     return math.exp(low + base), math.exp(top + base) if top < math.inf else math.inf
 
 
+def share_interval(k: float, n: float, alpha: float) -> tuple[float, float]:
+    """Every share not yet refuted at α by `k` of `n` users who did it: (lower, upper), valid at every look.
+
+    lnE(p) = lnB(1+k, 1+n−k) − k·ln p − (n−k)·ln(1−p), mixed over all shares alike; convex, least at k/n. Exact: it
+    supposes nothing of how many there are. Raises InvalidInput `bad_counts`. Source: Robbins 1970; Howard et al. 2021.
+
+    >>> share_interval(0, 0, 0.05)
+    (0.0, 1.0)
+    >>> [round(x, 3) for x in share_interval(11, 93, 0.05)]
+    [0.037, 0.257]
+    """
+    high = threshold(alpha)
+    if not 0 <= k <= n or not math.isfinite(n):
+        raise InvalidInput("bad_counts", "those who did it lie between 0 and all")
+    known = float(betaln(1 + k, 1 + n - k))
+
+    def excess(logit: float) -> float:
+        return float(known + k * np.logaddexp(0.0, -logit) + (n - k) * np.logaddexp(0.0, logit) - high)
+
+    # Beyond logits of ±60 no count of users reaches.
+    middle = math.log(max(k, 1e-9) / max(n - k, 1e-9)) if n else 0.0
+    low = brentq(excess, -60.0, middle, xtol=1e-12) if k > 0 and excess(-60.0) > 0 else -math.inf
+    top = brentq(excess, middle, 60.0, xtol=1e-12) if k < n and excess(60.0) > 0 else math.inf
+    return (1 / (1 + math.exp(-low)) if k > 0 and low > -math.inf else 0.0), 1 / (1 + math.exp(-top))
+
+
 def srm_log_e(counts: ArrayLike, shares: Sequence[float]) -> Floats:
     """ln E against "users are split as planned" (sample-ratio mismatch), from users per arm so far.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from training.evidence import SRM_ALPHA, srm_log_e, threshold
+from training.evidence import SRM_ALPHA, share_interval, srm_log_e, threshold
 from training.example import Example
 from training.sequences import Running, bounds, contrast, interval
 
@@ -36,12 +36,13 @@ class Visitor:
 
 
 class Experiments:
-    """Verbs: assign, learn, results. Examples are upserts: a later revision of the same decision counts instead."""
+    """Verbs: assign, leave_out, learn, results. Of a decision's examples that of the latest revision counts."""
 
     def __init__(self) -> None:
         self._visitors: dict[str, dict[str, Visitor]] = {}
         self._of: dict[str, tuple[str, str, int]] = {}
         self._outcomes: dict[str, tuple[int, int, float, bool]] = {}
+        self._left_out: set[str] = set()
 
     def assign(self, one: Assigned) -> None:
         """A decision that was taken under a variant."""
@@ -50,6 +51,10 @@ class Experiments:
         if one.exposed and (visitor.exposed_ms is None or one.t_ms < visitor.exposed_ms):
             visitor.exposed_ms = one.t_ms
         self._of[one.key] = (one.experiment, one.root, one.t_ms)
+
+    def leave_out(self, root: str) -> None:
+        """A visitor who turned out to be a bot counts nowhere, whatever was assigned before."""
+        self._left_out.add(root)
 
     def learn(self, examples: Iterable[Example]) -> None:
         """What came of decisions; those of no experiment are left out."""
@@ -75,7 +80,7 @@ class Experiments:
     def _standing(
         self, name: str, variants: list[str], outcomes: Mapping[tuple[str, str], tuple[int, float]]
     ) -> dict[str, Any]:
-        visitors = self._visitors.get(name, {})
+        visitors = {root: one for root, one in self._visitors.get(name, {}).items() if root not in self._left_out}
         crossed = sum(len(one.variants) > 1 for one in visitors.values())
         arms: dict[str, list[tuple[int, float]]] = {variant: [] for variant in variants}
         assigned, exposures = dict.fromkeys(variants, 0), dict.fromkeys(variants, 0)
@@ -110,9 +115,11 @@ def _variant(
     converted, worth = _running(x for x, _ in seen), _running(x for _, x in seen)
     # The variants share the error between them.
     alpha = ALPHA / max(1, n_compared)
+    # Of a share an exact interval is known from the first visitor on, also where nobody has converted.
+    share = share_interval(sum(x for x, _ in seen), len(seen), ALPHA) if seen else (-math.inf, math.inf)
     told: dict[str, Any] = {
         "variant": name, "assigned": n_assigned, "exposed": n_exposed, "matured": len(seen),
-        "conversion": {"mean": converted.mean, **_between(interval(converted, ALPHA))},
+        "conversion": {"mean": converted.mean, **_between(share)},
         "value": {"mean": worth.mean, **_between(interval(worth, ALPHA))},
     }  # fmt: skip
     if control is not None:

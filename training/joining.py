@@ -79,7 +79,11 @@ class Joining:
     def forget_events(self, identity: str, until_ms: int) -> None:
         """Forget what an identity sent up to a time."""
         if identity not in self._cases:
-            self.links.pop(identity, None)
+            # Links made since are those of whoever came by that name afterwards, also where they are read first.
+            roots = {root: [t for t in times if t > until_ms] for root, times in self.links.pop(identity, {}).items()}
+            kept = {root: times for root, times in roots.items() if times}
+            if kept:
+                self.links[identity] = kept
         held = [one for one in self._events.pop(identity, ()) if one[0].t_ms > until_ms]
         if held:
             self._events[identity] = held

@@ -89,7 +89,7 @@ def proposals(sessions: Sessions, target: float, outcome: str) -> dict[str, Any]
             "proposed": None if proposed is None else _point(clause, proposed),
             "curve": [_point(clause, point) for point in points],
         })  # fmt: skip
-    return {"sessions": len(sessions.converted), "clauses": told}
+    return {"sessions": len(sessions.converted), "waiting": sessions.n_waiting, "clauses": told}
 
 
 def lines_of(sessions: Sessions, target: float, outcome: str) -> list[str]:
@@ -99,11 +99,15 @@ def lines_of(sessions: Sessions, target: float, outcome: str) -> list[str]:
     lines = [
         f"{len(sessions.converted):,} sessions with an outcome; right is who {outcome} within the campaign's window"
     ]
+    if sessions.n_waiting:
+        lines.append(f"{sessions.n_waiting:,} more wait for the end of that window")
     for clause, points in _curves(sessions, outcome):
         lines += ["", f"{clause.path}  {clause.feature} {clause.op}", *draw(points, target)]
         now, proposed = standing(points, clause.sign * clause.threshold), propose(points, target)
         lines.append(f"in force  {clause.op} {clause.threshold:g}: {_said(now)}")
-        if proposed is None:
+        if not points:
+            lines.append("proposed  none: no session fulfilled the other clauses, whatever this threshold")
+        elif proposed is None:
             best = max(points, key=lambda point: point.precision)
             lines.append(f"proposed  none: no threshold reaches {target:.0%}; the best is {_said(best)}")
         else:
@@ -118,7 +122,13 @@ def _curves(sessions: Sessions, outcome: str) -> list[tuple[Tunable, list[Point]
         raise InvalidInput("no_thresholds", "the segment compares no number with above or below")
     names = list(sessions.converted)
     right = [sessions.converted[name] == (outcome == "converts") for name in names]
-    return [(one, curve([one.scores[name] for name in names], right)) for one in sessions.clauses]
+    try:
+        return [(one, curve([one.scores[name] for name in names], right)) for one in sessions.clauses]
+    except InvalidInput as refused:
+        if refused.code != "too_few_sessions" or not sessions.n_waiting:
+            raise
+        waits = f"{sessions.n_waiting:,} more wait for the end of the campaign's window and a minute"
+        raise InvalidInput(refused.code, f"{refused.message}; {waits}") from None
 
 
 def _point(clause: Tunable, point: Point) -> dict[str, Any]:

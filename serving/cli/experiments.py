@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.durations import duration_text
 from serving.running import store_address
 
 
@@ -59,17 +60,24 @@ def lines_of(found: list[dict[str, Any]]) -> Iterator[str]:
         sound = "as planned" if one["sampleRatio"]["sound"] else "NOT as planned: no result can be believed"
         yield f"{one['experiment']}: {one['verdict']}"
         yield f"  split {sound}; {one['crossovers']:,} visitors saw several variants and are left out"
+        known, exposed = (sum(v[n] for v in one["variants"]) for n in ("matured", "exposed"))
+        after = duration_text(round(one["outcomesAfterS"]) * 1000)
+        yield f"  the outcome is known of {known:,} of {exposed:,} exposed visitors, of each {after} after the decision"
         for variant in one["variants"]:
             yield (
                 f"  {variant['variant']:16} assigned {variant['assigned']:,}, exposed {variant['exposed']:,}, "
-                f"conversion {_mean(variant['conversion'])}, value {_mean(variant['value'])}"
+                + (
+                    f"conversion {_mean(variant['conversion'])}, value {_mean(variant['value'])}"
+                    if variant["matured"]
+                    else "no outcome known yet"
+                )
             )
             apart = variant["conversion"].get("minusControl")
-            if apart is not None:
+            if apart is not None and variant["matured"]:
                 yield f"  {'':16} minus {one['control']}: {_mean(apart)}"
 
 
 def _mean(told: Mapping[str, Any]) -> str:
     if told["lower"] is None:
-        return f"{told['mean']:.4f} (too few for an interval)"
+        return f"{told['mean']:.4f} (too few, or too much alike, for an interval)"
     return f"{told['mean']:.4f} ({told['lower']:.4f} … {told['upper']:.4f})"

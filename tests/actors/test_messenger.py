@@ -14,7 +14,7 @@ import pytest
 from actors.embedded import EmbeddedStore
 from actors.history import History
 from actors.memory import memory_stores
-from actors.message import Answer, Destination, verify
+from actors.message import Answer, Destination, body_of, verify
 from actors.messenger import DEAD, OFFSETS, Messenger
 from actors.stores import APPENDED, Entry, Stores
 from actors.valkey import valkey_stores
@@ -24,7 +24,7 @@ from engine.record import segments_record
 from engine.sticky import bucket
 from engine.transitions import transitions
 from serving.webhooks import http_post
-from tests.actors.receiver import HANG, Receiver
+from tests.actors.receiver import DRIP, HANG, Receiver
 from tests.actors.town import BOOK, Town, scroll
 from tests.engine.builders import MINUTE, T0
 
@@ -119,6 +119,28 @@ async def test_failures_and_hangs_are_tried_again_with_growing_pauses_and_one_ke
     assert len(receiver.taken) == 1
 
 
+async def test_an_answer_that_comes_drop_by_drop_is_a_try_in_vain(town: Town, receiver: Receiver) -> None:
+    one = messenger(town.stores, receiver, timeout_s=0.2)
+    await drained(one)
+    await scrolled(town, "anon:a")
+    receiver.answers = lambda n: DRIP if n == 1 else 200
+    async with asyncio.timeout(20):
+        await drained(one)
+    assert [h["kairos-attempt"] for h in receiver.headers] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [("user:u", "userId"), ("email:" + "0a" * 32, "emailSha256"), ("device:d", "deviceId"), ("anon:a", "anonymousId")],
+)
+def test_a_message_names_the_most_personal_identity_by_its_kind(root: str, name: str) -> None:
+    (entered,) = transitions(segments_record(root, T0, {"cart.deep": [T0]}, {}), "0_1_1_0")
+    told = orjson.loads(body_of(entered))
+    assert told[name] == root.partition(":")[2]
+    assert told["profileId"] == profile_id(root)
+    assert sum(key in told for key in ("userId", "emailSha256", "deviceId", "anonymousId")) == 1
+
+
 async def test_what_is_never_taken_is_laid_aside_without_personal_data_and_others_go_on(
     town: Town, receiver: Receiver
 ) -> None:
@@ -188,6 +210,28 @@ async def test_the_holdout_is_left_out_unless_the_book_says_otherwise(receiver: 
     free = {t for t in tracks if bucket("holdout.cart", t) >= 0.5}
     assert 0 < len(free) < 12
     assert {"anon:" + orjson.loads(b)["anonymousId"] for b in receiver.bodies} == free
+    await town.stop()
+
+
+@pytest.mark.parametrize("was_held", [True, False])
+async def test_a_holdout_is_that_which_was_assigned_also_after_a_link_and_with_another_share(
+    receiver: Receiver, was_held: bool
+) -> None:
+    def book(share: float) -> dict[str, Any]:
+        return {**BOOK, "campaigns": {"cart": {**CAMPAIGN, "holdout": {"share": share}}}}
+
+    anon = next(f"anon:{n}" for n in range(99) if (bucket("holdout.cart", f"anon:{n}") < 0.4) == was_held)
+    user = next(f"user:{n}" for n in range(99) if (bucket("holdout.cart", f"user:{n}") < 0.3) != was_held)
+    town = await Town(memory_stores()).start(book(0.4))
+    one = messenger(town.stores, receiver)
+    await drained(one)
+    assert (await town.decide(anon))["decision"]["holdout"] is was_held
+    await town.link(anon, user)
+    await scrolled(town, user)
+    await town.publish(book(0.3))
+    await drained(one)
+    assert len(receiver.taken) == (not was_held)
+    assert (await town.decide(user))["decision"]["holdout"] is was_held
     await town.stop()
 
 

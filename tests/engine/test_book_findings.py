@@ -32,6 +32,18 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     ),
     "an unknown key in when": (offer(when={"segmnt": "keen"}), f"{G}.when.segmnt", "unknown_key", "segment"),
     "a number in when's short form": (offer(when={"score": 1}), f"{G}.when.score", "unknown_key", "score"),
+    "a label as a key of a clause": (clause(os="ios"), f"{S}.all[0].os", "unknown_key", None),
+    "a number as a key of a clause": (clause(n_pages=3), f"{S}.all[0].n_pages", "unknown_key", None),
+    "a second feature in a clause": (
+        clause(feature="score", above=0.1, stage="cart"), f"{S}.all[0].stage", "unknown_key", None,
+    ),
+    "a conversion waited for longer than anything is kept": (
+        book(conversion={"event": "Order Completed", "within": "400d"}),
+        f"{C}.conversion.within", "out_of_range", None,
+    ),
+    "a Tier 1 that is waited for longer than any decision": (
+        book(tier1={"url": "http://x/", "timeout": "20m"}), f"{C}.tier1.timeout", "out_of_range", None,
+    ),
     "an unknown feature": (
         clause(feature="scroll_shar", above=0.5), f"{S}.all[0].feature", "unknown_feature", "scroll_share",
     ),
@@ -231,6 +243,29 @@ def test_it_is_named_with_its_place_its_code_and_what_was_probably_meant(what: s
     assert finding.expected in finding.message
     if near:
         assert f"did you mean {near}?" in finding.message
+
+
+def test_a_label_as_a_key_of_a_clause_is_told_with_the_clause_that_was_meant() -> None:
+    assert "{feature: os, in: [ios, android]}" in only(clause(os=["ios", "android"])).message
+    assert "{feature: n_pages, above: 3}" in only(clause(n_pages=3)).message
+    assert "directly under an offer's when" in only(clause(**{"trait.plan": "gold"})).message
+
+
+@pytest.mark.parametrize(
+    ("condition", "warned"),
+    [
+        ({"all": [{"feature": "os", "equals": "ios"}, {"feature": "os", "equals": "android"}]}, ".all[1]"),
+        ({"os": "ios", "all": [{"feature": "os", "in": ["android", "windows"]}]}, ".all[0]"),
+        ({"all": [{"feature": "os", "in": ["ios", "android"]}, {"feature": "os", "in": ["android"]}]}, None),
+        ({"any": [{"feature": "os", "equals": "ios"}, {"feature": "os", "equals": "android"}]}, None),
+        ({"os": "ios", "none": [{"feature": "os", "equals": "android"}]}, None),
+        ({"all": [{"feature": "cohort", "equals": "a"}, {"feature": "cohort", "equals": "b"}]}, None),
+        ({"all": [{"feature": "os", "equals": "ios"}, {"feature": "os", "not_in": ["android"]}]}, None),
+    ],
+)
+def test_labels_that_can_never_hold_together_are_warned_of(condition: dict[str, Any], warned: str | None) -> None:
+    found = [w.path for w in load_book(offer(when=condition)).warnings if w.code == "never_met"]
+    assert found == ([] if warned is None else [f"{G}.when{warned}"])
 
 
 def test_a_book_that_is_too_deep_is_refused() -> None:

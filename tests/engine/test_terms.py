@@ -64,6 +64,31 @@ def test_a_window_holds_by_the_clock_of_the_book(parts: dict[str, Any], inside: 
     assert window(**parts).refusal(ms(outside), {})
 
 
+@pytest.mark.parametrize(
+    ("parts", "inside", "outside"),
+    [
+        # Clocks go from 3:00 back to 2:00 at 1:00 UTC: what has ended does not begin anew, what has begun goes on.
+        ({"until": "2026-10-25T02:30"}, "2026-10-25T00:29", "2026-10-25T00:30 2026-10-25T01:10 2026-10-25T01:31"),
+        ({"from": "2026-10-25T02:30"}, "2026-10-25T00:30 2026-10-25T01:10 2026-10-25T01:31", "2026-10-25T00:29"),
+        # The 29th of March has 23 hours, and 2:30 is not among them.
+        ({"from": "2026-03-29T02:30"}, "2026-03-29T01:30", "2026-03-29T00:59"),
+        ({"until": "2026-03-29"}, "2026-03-29T21:59", "2026-03-29T22:00"),
+        ({"until": "2026-10-25"}, "2026-10-25T22:59", "2026-10-25T23:00"),
+        ({"hours": [1, 4]}, "2026-10-25T00:30 2026-10-25T01:30 2026-03-29T01:30", "2026-03-29T02:00 2026-10-25T03:00"),
+    ],
+)
+def test_a_window_opens_and_closes_once_also_where_clocks_are_put_back_or_forward(
+    parts: dict[str, Any], inside: str, outside: str
+) -> None:
+    assert [at for at in inside.split() if window(**parts).refusal(ms(at, "UTC"), {})] == []
+    assert [at for at in outside.split() if not window(**parts).refusal(ms(at, "UTC"), {})] == []
+
+
+def test_a_window_may_be_open_to_the_end_of_the_calendar() -> None:
+    forever = window(**{"from": "0001-01-01", "until": "9999-12-31"})
+    assert forever.refusal(T0, {}) is None
+
+
 def test_a_window_may_go_by_the_visitors_clock_and_falls_back_to_the_books() -> None:
     evening = window(hours=[18, 22], clock="visitor")
     at = ms("2026-11-25T19:00", "America/New_York")

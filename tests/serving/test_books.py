@@ -11,7 +11,7 @@ import yaml
 from engine.book import Book, BookInvalid, compile_book
 from engine.errors import InvalidInput
 from serving.books import SAMPLES, BookFileInvalid, load_book_file, read_book, read_book_file
-from serving.yaml_places import read_yaml
+from serving.yaml_places import MAX_NESTING, _Loader, read_yaml
 from tests.engine.books import DESIGN
 
 
@@ -103,6 +103,41 @@ def test_what_is_no_book_is_told_in_one_line(raw: bytes, start: str) -> None:
 )
 def test_nothing_but_plain_data_is_read(text: str) -> None:
     assert read_yaml(text.encode()).errors
+
+
+def test_a_merge_key_is_told_once_with_what_may_stand_there_instead() -> None:
+    text = """
+campaigns:
+  c:
+    placements: [home]
+    offers:
+      one: &one {content: {h: x}, cost: 3}
+      two:
+        <<: *one
+        cost: 4
+      three:
+        <<: [*one, *one]
+"""
+    lines = lines_of(text)
+    assert [line.split(": ", 2)[:2] for line in lines] == [
+        ["campaigns.yaml:8", 'campaigns.c.offers.two["<<"]'], ["campaigns.yaml:11", 'campaigns.c.offers.three["<<"]']
+    ]  # fmt: skip
+    assert all("an alias may stand for a whole value" in line for line in lines)
+
+
+def test_brackets_in_brackets_are_not_scanned_beyond_the_depth_that_is_refused() -> None:
+    calls = 0
+    start = _Loader.fetch_flow_sequence_start
+
+    def counted(loader: _Loader) -> None:
+        nonlocal calls
+        calls += 1
+        start(loader)  # type: ignore[no-untyped-call]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Loader, "fetch_flow_sequence_start", counted)
+        assert read_yaml(b"a: " + b"[" * 5000).errors
+    assert calls <= MAX_NESTING + 2
 
 
 def test_what_is_nested_too_deeply_is_told_at_its_line_and_not_read_to_its_end() -> None:

@@ -57,6 +57,7 @@ def test_the_visitors_own_agent_wins_over_the_callers() -> None:
     assert read({"userAgent": IPHONE}, user_agent=GOOGLEBOT)["os"] == "ios"
     assert read({}, user_agent=WINDOWS)["browser"] == "Chrome"
     assert read({}, user_agent="curl/8.0")["bot"] is False
+    assert read({}, user_agent="Googlebot/2.1 (+http://www.google.com/bot.html)")["bot"] is True
 
 
 def test_client_hints_win_over_the_agent() -> None:

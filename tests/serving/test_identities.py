@@ -67,6 +67,38 @@ async def test_an_address_is_in_no_journal_snapshot_answer_or_log(
     assert "broken@" not in kept
 
 
+async def test_an_id_that_is_an_address_is_kept_by_its_digest_and_found_by_the_address(whole: Whole) -> None:
+    address = "Ada@Example.org"
+    answers = [
+        await whole.post("/v1/identify", {"userId": address, "anonymousId": "a", "traits": {"plan": "gold"}}),
+        await whole.post("/v1/track", {"userId": " ada@example.org", "event": "Clicked"}),
+        await whole.post("/v1/alias", {"userId": address, "previousId": "ada+old@example.org"}),
+        await whole.post(
+            "/v1/decide", {"userId": address, "placement": "product_page", "signals": [{"event": "Clicked"}]}
+        ),
+        await whole.post("/v1/score", {"userId": address}),
+        await whole.get(f"/v1/profiles/user:{address}"),
+        await whole.get(f"/v1/profiles/user:{address}/export"),
+    ]
+    assert [answer.status_code for answer in answers] == [200] * 7
+    assert len({answer.json()["profileId"] for answer in answers[3:6]}) == 1
+    shown = answers[5].json()
+    assert (shown["root"], "anon:a" in shown["identities"]) == (f"user:{ADA}", True)
+    assert shown["features"]["n_clicks"] == 2
+    assert "@" not in await whole.everything() + "".join(answer.text for answer in answers)
+    unlinked = await whole.post("/v1/identities/unlink", {"userId": address, "anonymousId": "a"})
+    assert unlinked.json() == {"unlinked": True}
+    assert (await whole.client.delete(f"/v1/profiles/user:{address}")).status_code == 202
+
+
+async def test_an_id_is_kept_as_it_comes_where_addresses_are_no_identities() -> None:
+    town = await Town().start()
+    whole = Whole(town, Settings())
+    await whole.post("/v1/track", {"userId": "ada@example.org", "event": "Clicked"})
+    assert (await whole.get("/v1/profiles/user:ada@example.org")).json()["root"] == "user:ada@example.org"
+    await town.stop()
+
+
 async def test_a_second_user_of_a_device_is_taken_and_the_refused_link_is_reported(whole: Whole) -> None:
     await whole.post("/v1/identify", {"userId": "u1", "deviceId": "till"})
     for user, code in (("u2", "linked_elsewhere"), ("u3", "shared_device")):

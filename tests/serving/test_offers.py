@@ -154,6 +154,7 @@ async def test_staged_offers_show_with_a_preview_token_alone_and_leave_no_trace(
         decision = await shop.decide(preview=preview)
         assert [item["id"] for item in decision["items"]] == ["gift"]
         assert (decision["qa"], "token" in decision["items"][0]) == ("preview", False)
+    assert 'kairos_decisions_total{rung="model"} 1.0' in (await shop.client.get("/metrics")).text
     profile = (await shop.client.get("/v1/profiles/anon:a")).json()
     assert profile["features"]["n_offers_seen"] == 0
     shop.town.clock.now_ms += 61_000

@@ -261,6 +261,13 @@ def test_bots_qa_and_whoever_did_not_agree_never_enter(shop: Scribe, more: dict[
     assert reader.attribution.counts["left_out"] == 1
 
 
+def test_what_was_decided_for_a_robot_before_it_was_found_out_teaches_nothing(shop: Scribe) -> None:
+    taken, kept = shop.decide(A), shop.decide(B)
+    shop.decide(A, bot=True)
+    reader = learned(shop)
+    assert [taken in reader.window, kept in reader.window] == [False, True]
+
+
 def test_a_superseded_decision_is_withdrawn_also_when_that_is_read_first(shop: Scribe) -> None:
     key = shop.decide(A)
     shop.supersede(key)
@@ -289,6 +296,17 @@ def test_an_erased_visitor_is_forgotten_and_a_new_one_of_that_name_is_not(shop: 
         reader = Reader().read(entries).advance(shop.now_ms + HOUR)
         assert [key in reader.window for key in (old, other, new)] == [False, True, True]
     assert A.encode() not in to_bytes(learned(_without_last(shop)).attribution, learned(_without_last(shop)).window, {})
+
+
+def test_a_link_read_before_the_erasure_that_it_came_after_is_kept() -> None:
+    shop = written([
+        ("decide", B, "page"), ("erase", B, None), ("decide", B, "page"), ("order", "user:v", "o1"),
+        ("link", B, "user:v"),
+    ])  # fmt: skip
+    theirs, mine = shop.entries[3:], shop.entries[:3]
+    assert {e[0] for e in theirs}.isdisjoint(e[0] for e in mine)
+    (found,) = Reader().read([*theirs, *mine]).advance(shop.now_ms + HOUR).matured().values()
+    assert found.label == 1
 
 
 def _without_last(shop: Scribe) -> Scribe:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training.evidence import share_interval
 from training.example import Example
 from training.experiments import Assigned, Experiments
 
@@ -38,6 +39,24 @@ def test_a_real_difference_is_told_with_an_interval_that_leaves_0_out() -> None:
     assert told["verdict"] == "changed converts more than control"
     assert told["variants"][1]["value"]["minusControl"]["lower"] > 0
     assert told["sampleRatio"]["sound"]
+
+
+def test_a_rate_has_an_interval_from_the_first_visitor_on_also_of_none_and_within_0_and_1() -> None:
+    for n, rate in ((12, 0.0), (12, 1.0), (90, 0.3)):
+        (told,) = seen(n, {"control": rate, "changed": rate}).results(PLAN)
+        for variant in told["variants"]:
+            of = variant["conversion"]
+            assert 0 <= of["lower"] <= of["mean"] <= of["upper"] <= 1
+            assert of["upper"] - of["lower"] < 0.9
+
+
+def test_an_interval_of_a_rate_holds_at_every_look_as_often_as_promised() -> None:
+    rng, wrong = np.random.default_rng(3), 0
+    for _ in range(300):
+        hits = np.cumsum(rng.random(400) < 0.1)
+        looks = ((int(hits[n - 1]), n) for n in range(1, 401, 7))
+        wrong += any(not low <= 0.1 <= high for low, high in (share_interval(k, n, 0.05) for k, n in looks))
+    assert wrong <= 0.05 * 300
 
 
 def test_equal_variants_show_no_difference_at_any_look() -> None:
