@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import orjson
@@ -20,6 +20,7 @@ from training.attribution import GRACE_MS, Attribution
 from training.experiments import Assigned, Experiments
 from training.window import Window
 
+Told = Callable[[float], Awaitable[None]]
 SLACK_MS: Final = 5_000
 """How long what a shard has received may be on its way into the journal."""
 _VARIANTS: Final = 14
@@ -45,8 +46,8 @@ class ExperimentReader:
         self._offsets: list[Position | None] = []
         self._attribution: Attribution | None = None
 
-    async def advance(self) -> int:
-        """Read everything that has come; how many entries that were."""
+    async def advance(self, told: Told | None = None) -> int:
+        """Read everything that has come; how many entries that were. `told` hears meanwhile which share is read."""
         if self._attribution is None:
             n = (await self._stores.table.read()).n_partitions
             self._offsets = [None] * n
@@ -61,6 +62,8 @@ class ExperimentReader:
                     self._offsets[partition] = position
                 # Others have a turn: a long journal is read beside everything else.
                 await asyncio.sleep(0)
+                if told is not None:
+                    await told(partition / len(self._offsets))
             self._keep(self._attribution.advance(partition, now_ms - SLACK_MS))
         return read
 

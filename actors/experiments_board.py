@@ -18,14 +18,16 @@ from actors.valkey import valkey_stores
 from engine.errors import KairosError
 
 if TYPE_CHECKING:
-    from actors.experiments import ExperimentReader
+    from actors.experiments import ExperimentReader, Told
 
 log = logging.getLogger("kairos.experiments")
 
-RESULTS, WANTED = "experiments/results", "experiments/wanted"
+RESULTS, WANTED, PROGRESS = "experiments/results", "experiments/wanted", "experiments/progress"
 FRESH_MS: Final = 10_000
 """Results younger than this are given as they are."""
 EVERY_S: Final = 0.5
+TELL_EVERY_MS: Final = 1_000
+"""How often it is said how much of the journal has been read; a day's may take minutes."""
 _LOOK_S: Final = 0.1
 
 
@@ -36,7 +38,11 @@ class ExperimentBoard:
         self._documents, self._clock, self._patience_s = documents, clock, patience_s
 
     async def read(self) -> dict[str, Any]:
-        """Results with the time they are of; `pending` where newer ones are still being worked out."""
+        """Results with the time they are of.
+
+        `pending` where newer ones are still being worked out, with `progress`, the share of the journal that has been
+        read for them, where that takes its time.
+        """
         now_ms = self._clock()
         kept = await self._documents.get(RESULTS)
         if kept is None or now_ms - kept[1]["asOfMs"] >= FRESH_MS:
@@ -46,9 +52,14 @@ class ExperimentBoard:
                     while kept is None or kept[1]["asOfMs"] < now_ms:
                         await asyncio.sleep(_LOOK_S)
                         kept = await self._documents.get(RESULTS)
-        if kept is None:
-            return {"experiments": [], "asOfMs": None, "pending": True}
-        return {**kept[1], "pending": now_ms - kept[1]["asOfMs"] >= FRESH_MS}
+        pending = kept is None or now_ms - kept[1]["asOfMs"] >= FRESH_MS
+        found = {"experiments": [], "asOfMs": None} if kept is None else kept[1]
+        return {**found, "pending": pending, **(await self._progress(now_ms) if pending else {})}
+
+    async def _progress(self, now_ms: int) -> dict[str, float]:
+        told = await self._documents.get(PROGRESS)
+        recent = told is not None and told[1]["at_ms"] >= now_ms - FRESH_MS
+        return {"progress": told[1]["share"]} if told is not None and recent else {}
 
 
 class ExperimentsHost:
@@ -91,7 +102,7 @@ class ExperimentsHost:
 
                             history = History(stores.journal, segments, foreign=True)
                             reader = ExperimentReader(stores, history, self._clock)
-                        await reader.advance()
+                        await reader.advance(self._teller(stores.documents))
                         found = {"experiments": await reader.results(), "asOfMs": now_ms}
                         await _put(stores.documents, RESULTS, found)
                         answered_ms = now_ms
@@ -102,6 +113,18 @@ class ExperimentsHost:
                 await asyncio.sleep(self._every_s)
         finally:
             await stores.close()
+
+    def _teller(self, documents: Documents) -> Told:
+        last_ms = self._clock()
+
+        async def tell(share: float) -> None:
+            nonlocal last_ms
+            now_ms = self._clock()
+            if now_ms - last_ms >= TELL_EVERY_MS:
+                last_ms = now_ms
+                await _put(documents, PROGRESS, {"share": share, "at_ms": now_ms})
+
+        return tell
 
     def stop(self) -> None:
         """End it; what was read is read again after the next start."""

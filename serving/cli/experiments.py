@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from time import monotonic
+from typing import Annotated, Any, Final
 
 import typer
 
 from engine.durations import duration_text
 from serving.running import store_address
+
+SAY_EVERY_S: Final = 2.0
 
 
 def experiments(
@@ -46,10 +49,23 @@ async def _read(address: str, place: str) -> list[dict[str, Any]]:
     try:
         history = History(stores.journal, Segments(open_archive(place)), foreign=True)
         reader = ExperimentReader(stores, history, epoch_ms)
-        await reader.advance()
+        await reader.advance(_say_progress())
         return await reader.results()
     finally:
         await stores.close()
+
+
+def _say_progress() -> Callable[[float], Awaitable[None]]:
+    """Says now and then how far the journal is read, to who looks on: a day's takes minutes."""
+    next_s = monotonic() + SAY_EVERY_S
+
+    async def say(share: float) -> None:
+        nonlocal next_s
+        if monotonic() >= next_s:
+            next_s = monotonic() + SAY_EVERY_S
+            typer.echo(f"reading the journal: {share:.0%}", err=True)
+
+    return say
 
 
 def lines_of(found: list[dict[str, Any]]) -> Iterator[str]:

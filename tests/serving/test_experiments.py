@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 
 import pytest
 
-from actors.experiments_board import RESULTS, WANTED, ExperimentBoard, ExperimentsHost
+from actors.experiments_board import PROGRESS, RESULTS, WANTED, ExperimentBoard, ExperimentsHost
 from actors.memory import memory_stores
 from engine.ids import message_hash
 from engine.signals import Signal
@@ -49,6 +50,29 @@ async def test_without_an_answer_in_time_what_is_known_is_told_as_pending() -> N
     await stores.documents.compare_and_set(RESULTS, 0, {"experiments": [], "asOfMs": T0})
     now[0] += MINUTE
     assert await board.read() == {"experiments": [], "asOfMs": T0, "pending": True}
+
+
+async def test_while_a_long_journal_is_read_it_is_told_how_far() -> None:
+    town = await Town(memory_stores(), n_partitions=2).start(BOOK_WITH)
+    for n in range(8):
+        await town.decide(f"anon:{n}")
+    start_ms, turns = town.clock.now_ms, itertools.count()
+    host = ExperimentsHost("", None, lambda url: town.stores, lambda: start_ms + 1_000 * next(turns), every_s=0.01)
+    await asyncio.to_thread(host.start)
+    board = ExperimentBoard(town.stores.documents, town.clock, patience_s=20)
+    assert "progress" not in await board.read()
+    told = await town.stores.documents.get(PROGRESS)
+    assert told is not None
+    assert told[1]["share"] in (0.0, 0.5)
+    town.clock.now_ms = told[1]["at_ms"] + 9_000
+    await asyncio.to_thread(host.stop)
+    await town.stores.documents.delete(RESULTS)
+    hasty = ExperimentBoard(town.stores.documents, town.clock, patience_s=0.01)
+    expected = {"experiments": [], "asOfMs": None, "pending": True, "progress": told[1]["share"]}
+    assert await hasty.read() == expected
+    town.clock.now_ms += MINUTE
+    assert "progress" not in await hasty.read()
+    await town.stop()
 
 
 @pytest.mark.parametrize("there", [True, False])
