@@ -12,7 +12,7 @@ from actors.begun import Begun
 from actors.ready_reply import READY, answer_in, rung_of
 from engine.errors import KairosError, Unavailable
 from engine.harmony import tell_source
-from engine.ids import DecisionId, profile_id
+from engine.ids import DecisionId, profile_id, root_of
 from serving.bodies import check_media, read_object
 from serving.consent import preferences_in
 from serving.decide_request import DecideRequest, read_decide
@@ -255,7 +255,10 @@ class Deciding:
                 return
             self._room.meters.superseded()
             partition = DecisionId.parse(given).partition
-            payload = {"decision_id": given, "received_ms": self._room.clock()}
+            payload: dict[str, Any] = {"decision_id": given, "received_ms": self._room.clock()}
+            if "profileId" in decision:
+                # Told whose it is, the shard need not look that up in the journal, of all times while it is behind.
+                payload["track"] = root_of(decision["profileId"])
             await self._room.asks.ask_partition(partition, "supersede", payload, timeout_s=self._grace_s or 1.0)
         except (KairosError, asyncio.CancelledError):
             return

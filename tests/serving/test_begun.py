@@ -25,7 +25,9 @@ from tests.serving.house import NOW_MS, FakeWorlds
 N = 4
 T_S = 10.0
 ID = str(DecisionId(1, 2, 3, 0))
-DECIDED = {"decision": {"decisionId": ID, "recorded": True, "degraded": None}, "status": 200}
+DECIDED = {
+    "decision": {"decisionId": ID, "recorded": True, "degraded": None, "profileId": profile_id("user:u")}, "status": 200,
+}  # fmt: skip
 
 
 class Shards:
@@ -106,7 +108,7 @@ async def test_a_decision_that_comes_late_is_superseded(shards: Shards) -> None:
     assert (reply["recorded"], reply["degraded"]) == (False, {"rung": "tier1", "reason": "DEADLINE"})
     request.reply(orjson.dumps(DECIDED))
     op, payload = await shards.answer({"status": "superseded"})
-    assert (op, payload["decision_id"]) == ("supersede", ID)
+    assert (op, payload["decision_id"], payload["track"]) == ("supersede", ID, "user:u")
 
 
 async def test_a_client_that_leaves_has_its_decision_superseded(shards: Shards) -> None:
