@@ -171,7 +171,7 @@ class Archiver:
         return more
 
     def _far_below(self, tail: Tail, seen: _Seen) -> bool:
-        """Whether what was written since the size was asked leaves the tail below what a step would move anything of."""
+        """Whether the tail is below what a step would move any of, whatever was written since its size was asked."""
         settings = self.settings
         grown = GROWTH * max(0, tail.n_written - seen.n_written)
         moved_from = settings.tail_bytes + min(settings.segment_bytes, settings.tail_bytes // 2)

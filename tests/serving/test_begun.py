@@ -16,7 +16,7 @@ from actors.memory import MemoryTable
 from actors.ready_reply import packed
 from actors.router import Router
 from actors.stream import Request, StreamServer
-from engine.ids import DecisionId, partition_of
+from engine.ids import DecisionId, partition_of, profile_id
 from serving.app import build_app
 from serving.keys import KeyRing
 from serving.settings import Deadlines, Settings
@@ -26,7 +26,8 @@ N = 4
 T_S = 10.0
 ID = str(DecisionId(1, 2, 3, 0))
 DECIDED = {
-    "decision": {"decisionId": ID, "recorded": True, "degraded": None, "profileId": profile_id("user:u")}, "status": 200,
+    "decision": {"decisionId": ID, "recorded": True, "degraded": None, "profileId": profile_id("user:u")},
+    "status": 200,
 }  # fmt: skip
 
 
