@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
@@ -147,7 +146,7 @@ class Deciding:
         base, told = await room.tier1.fetch(source, values, left_s)
         room.meters.tier1(told, perf_counter() - started)
         payload["base"], payload["source"] = base, told
-        return replace(request, base=base, source=told)
+        return request._replace(base=base, source=told)
 
     async def _ask(
         self, request: DecideRequest, payload: dict[str, Any], left_s: float
