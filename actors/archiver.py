@@ -25,6 +25,8 @@ log = logging.getLogger("kairos.archiver")
 READ_CHUNK: Final = 500
 ENTRY_OVERHEAD: Final = 64
 """What an entry takes in the store beyond its payload, near enough to choose how many to move."""
+GROWTH: Final = 2
+"""Times its payload an entry may take in the store, to be sure that a tail is not looked at too late."""
 EMPTY: Final = 4
 """Bytes of an entry that holds no record."""
 
@@ -45,6 +47,11 @@ class Tail(Protocol):
     def position(self) -> Position: ...
 
     @property
+    def n_written(self) -> int:
+        """Bytes of the entries it has built so far; grows while it is held."""
+        ...
+
+    @property
     def covered(self) -> Position:
         """Up to where snapshots in the store cover the journal."""
         ...
@@ -59,6 +66,7 @@ class _Seen:
     covered: Position = (0, 0)
     next_look_ms: int = 0
     n_bytes: int = 0
+    n_written: int = 0
     failure: str = ""
 
 
@@ -149,7 +157,7 @@ class Archiver:
         # A clock that was put back makes nothing wait longer than usual.
         due = not seen.next_look_ms - self.settings.look_ms <= now_ms < seen.next_look_ms
         same = (seen.epoch, seen.position, seen.covered) == (tail.epoch, tail.position, tail.covered)
-        if not tail.ready or (same and not due and not seen.failure):
+        if not tail.ready or ((same or self._far_below(tail, seen)) and not due and not seen.failure):
             return False
         async with self.lock(tail.index):
             try:
@@ -162,8 +170,16 @@ class Archiver:
             seen.position, seen.covered = tail.position, tail.covered
         return more
 
+    def _far_below(self, tail: Tail, seen: _Seen) -> bool:
+        """Whether the tail is below what a step would move any of, whatever was written since its size was asked."""
+        settings = self.settings
+        grown = GROWTH * max(0, tail.n_written - seen.n_written)
+        moved_from = settings.tail_bytes + min(settings.segment_bytes, settings.tail_bytes // 2)
+        return seen.epoch == tail.epoch and seen.n_bytes + grown < min(moved_from, settings.hard_bytes // 2)
+
     async def _step(self, tail: Tail, seen: _Seen, due: bool, now_ms: int) -> bool:
         index, settings = tail.index, self.settings
+        seen.n_written = tail.n_written
         _, seen.n_bytes = await self._journal.size(index)
         if seen.epoch != tail.epoch:
             await self.upkeep.tidy(index)

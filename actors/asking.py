@@ -15,6 +15,9 @@ from engine.ids import partition_of
 
 Reply = dict[str, Any]
 
+Together = tuple[str, int, dict[str, Any]]
+"""One of many requests: its track, the place of what it shares with others, and its own part of the payload."""
+
 MAX_HOPS: Final = 8
 FIRST_PAUSE_S: Final = 0.005
 
@@ -43,6 +46,16 @@ class Asks(Protocol):
 
         The answer is raw, and may be "moved", "not mine" or "recovering": then, as where nothing could be sent and
         this is None, `ask` is the patient way.
+        """
+        ...
+
+    def begin_together(
+        self, op: str, shared: Sequence[dict[str, Any]], asked: Sequence[Together]
+    ) -> tuple[list[tuple[Begun, list[int]]], list[int]]:
+        """Send many at once, one frame to a shard.
+
+        Returns what was sent, each with the places of what is in it, and the places of what was not. An answer is
+        `{"answers": […]}` in that order, of answers as `begin` has them; what has to wait says "recovering".
         """
         ...
 
@@ -133,6 +146,14 @@ class LocalRouter:
 
     def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> Begun | None:  # noqa: ARG002 (no streams here)
         return None
+
+    def begin_together(
+        self,
+        op: str,  # noqa: ARG002
+        shared: Sequence[dict[str, Any]],  # noqa: ARG002
+        asked: Sequence[Together],
+    ) -> tuple[list[tuple[Begun, list[int]]], list[int]]:
+        return [], list(range(len(asked)))
 
     async def ask_partition(self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply:
         shard = self.shards[partition % len(self.shards)]

@@ -77,6 +77,7 @@ class Evaluation:
 
     async def finish(self, call: Call, work: ops.Later) -> None:
         """Do what remains of a request beside the loop, and answer it."""
+        call.put_off()
         try:
             call.answer(await work())
         except asyncio.CancelledError:

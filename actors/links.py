@@ -59,6 +59,9 @@ class Links:
         return False
 
     def _wait(self, call: Call, key: tuple[int, str]) -> None:
+        call.put_off()
+        if call.answered:
+            return
         if self._n_waiting >= MAX_WAITING:
             call.answer(unavailable("overloaded", "too many requests wait for links to be made"))
             return

@@ -56,6 +56,8 @@ class Partition:
     erasures: dict[str, Erased] = field(default_factory=dict)
     expire_after_ms: int = RETENTION_MS
     claiming: bool = False
+    n_written: int = 0
+    """Bytes of all entries built so far."""
 
     @property
     def position(self) -> Position:
@@ -219,6 +221,7 @@ class Partition:
     def entry(self) -> Entry:
         """The entry built since the last one."""
         payload = orjson.dumps([FORMAT, *self.pending])
+        self.n_written += len(payload)
         return Entry(self.index, self.epoch, self.seq + 1, payload)
 
     def appended(self) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 import orjson
 
-from actors.asking import Asks, DeadlineExceeded, Hints, LocalRouter, Reply, ShardUnavailable, follow
+from actors.asking import Asks, DeadlineExceeded, Hints, LocalRouter, Reply, ShardUnavailable, Together, follow
 from actors.begun import Begun
+from actors.bundle import Part, bundled
 from actors.ending import ended
 from actors.stores import Table, TableState
 from actors.stream_client import DEADLINE_EXCEEDED, NOT_CONNECTED, OVERLOADED, StreamClient
@@ -79,6 +80,33 @@ class Router:
         partition = partition_of(self.hints.at(track_id), state.n_partitions)
         stream = self._streams.get(state.addresses.get(state.owners[partition], ""))
         return None if stream is None else stream.begin(orjson.dumps([op, payload, partition]))
+
+    def begin_together(
+        self, op: str, shared: Sequence[dict[str, Any]], asked: Sequence[Together]
+    ) -> tuple[list[tuple[Begun, list[int]]], list[int]]:
+        """See `Asks.begin_together`."""
+        state = self._state
+        if state is None:
+            return [], list(range(len(asked)))
+        left: list[int] = []
+        frames: dict[Stream, tuple[list[int], list[Part]]] = {}
+        for place, (track_id, common, own) in enumerate(asked):
+            partition = partition_of(self.hints.at(track_id), state.n_partitions)
+            stream = self._streams.get(state.addresses.get(state.owners[partition], ""))
+            if stream is None:
+                left.append(place)
+                continue
+            places, parts = frames.setdefault(stream, ([], []))
+            places.append(place)
+            parts.append((partition, common, own))
+        sent: list[tuple[Begun, list[int]]] = []
+        for stream, (places, parts) in frames.items():
+            begun = stream.begin(bundled(op, shared, parts))
+            if begun is None:
+                left += places
+            else:
+                sent.append((begun, places))
+        return sent, left
 
     async def ask_partition(self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply:
         """See `Asks.ask_partition`."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from actors.bundle import BUNDLE, unbundled
 from actors.call import Call
 from actors.operations import error, unavailable
 from actors.ready_reply import READY, packed
@@ -44,12 +45,16 @@ class ShardServer:
         for request in requests:
             try:
                 op, payload, partition = orjson.loads(request.payload)
-                send = _send_ready if op == "decide" and READY in payload else _send
-                call = Call(str(op), dict(payload), int(partition), partial(send, request))
-            except (ValueError, TypeError):
+                if op == BUNDLE:
+                    calls = unbundled(payload, partition, partial(_send, request))
+                else:
+                    send = _send_ready if op == "decide" and READY in payload else _send
+                    calls = [Call(str(op), dict(payload), int(partition), partial(send, request))]
+            except (ValueError, TypeError, LookupError):
                 _send(request, error("bad_request", "a request is [operation, payload, partition]", 400))
                 continue
-            shard.submit(call)
+            for call in calls:
+                shard.submit(call)
         if shard.n_waiting > PAUSE_ABOVE and not self._stream.paused:
             self._stream.pause()
             shard.when_room(self._stream.resume)

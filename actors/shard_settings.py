@@ -11,7 +11,8 @@ from actors.partition import RETENTION_MS
 class ShardSettings:
     """Limits of a shard; times in ms."""
 
-    snapshot_every_ms: int = 5_000
+    snapshot_every_ms: int = 15_000
+    """Who is about sends something every few seconds: taken as often, snapshots cost a quarter of what decisions do."""
     snapshot_chunk: int = 32
     passivate_after_ms: int = 300_000
     expire_after_ms: int = RETENTION_MS

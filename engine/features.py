@@ -63,27 +63,24 @@ def pages_of(track: Track, since_ms: int) -> list[Page]:
     pages: list[Page] = []
     # Five numbers at a time off one iterator: slices of an array are arrays, and each costs more than all of this.
     numbers = iter(track.recent)
+    page: Page | None = None
+    # What was not given is NaN, which is greater than nothing and not equal to itself.
     for t_ms, kind, _, one, two in zip(*[numbers] * STRIDE, strict=True):
         if t_ms < since_ms:
             continue
-        if kind == PAGE:
-            pages.append(Page(t_ms, _or_0(one)))
-            continue
-        if not pages:
-            pages.append(Page(t_ms))
-        page = pages[-1]
+        if page is None or kind == PAGE:
+            page = Page(t_ms)
+            pages.append(page)
         if kind == SCROLL:
-            page.px, page.share = max(page.px, _or_0(one)), max(page.share, _or_0(two))
-        elif kind == HEIGHT:
+            page.px = max(page.px, one)
+            page.share = max(page.share, two)
+        elif kind in (PAGE, HEIGHT):
             page.height_px = max(page.height_px, one)
         else:
-            page.time_s = max(page.time_s, _or_0(one))
-            page.increments_s += _or_0(two)
+            page.time_s = max(page.time_s, one)
+            if two == two:  # noqa: PLR0124
+                page.increments_s += two
     return pages
-
-
-def _or_0(x: float) -> float:
-    return 0.0 if math.isnan(x) else x
 
 
 def cart_of(track: Track) -> tuple[dict[str, list[float]], int]:
@@ -135,10 +132,20 @@ def bought(track: Track) -> tuple[int, float, int]:
     return n, value, last_ms
 
 
-def profile_features(track: Track, now_ms: int) -> list[float]:
+def worth_of(cart: dict[str, list[float]]) -> tuple[float, float]:
+    """How many items are in a cart, and their value."""
+    n = value = 0.0
+    for quantity, price in cart.values():
+        n += quantity
+        value += quantity * price
+    return n, value
+
+
+def profile_features(track: Track, now_ms: int, cart: tuple[dict[str, list[float]], int] | None = None) -> list[float]:
     """One value for each of `PROFILE_FEATURES`, NaN where there is nothing to measure.
 
-    `track` is a profile's view; times in the future of `now_ms` count as now.
+    `track` is a profile's view, `cart` its cart where that is known already; times in the future of `now_ms` count as
+    now.
     """
     session = current_session(track, now_ms)
     px = share = px_max = share_max = page_s = page_avg_s = complete = depth = 0.0
@@ -149,7 +156,8 @@ def profile_features(track: Track, now_ms: int) -> list[float]:
             last = pages[-1]
             px_max, share_max, page_s = last.depth_px, last.depth_share, last.seconds
             depth = min(1.0, px_max / 1000.0) if px_max else share_max
-    cart, cart_ms = cart_of(track)
+    lines, cart_ms = cart_of(track) if cart is None else cart
+    n_items, cart_value = worth_of(lines)
     past, n_past, past_end_ms = past_averages(track, session)
     n_bought, value, bought_ms = bought(track)
     s = session
@@ -165,9 +173,8 @@ def profile_features(track: Track, now_ms: int) -> list[float]:
         float(s.n_pages) if s else 0.0,
         float(len(s.products)) if s else 0.0,
         max(0, now_ms - s.start_ms) / 1000.0 if s else 0.0,
-        sum(q * p for q, p in cart.values()),
-        sum(q for q, _ in cart.values()),
-        max(0, now_ms - cart_ms) / 1000.0 if cart else NAN,
+        cart_value, n_items,
+        max(0, now_ms - cart_ms) / 1000.0 if lines else NAN,
         float(s.checkout_step) if s and track.checkout_ms > track.last_order_ms else 0.0,
         float(n_past + (1 if s else 0)),
         max(0, gap_ms) / DAY_MS if n_past else NAN,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from engine.features import cart_of, current_session, profile_features
+from engine.features import cart_of, current_session, profile_features, worth_of
 from engine.supply import Supply
 from engine.track import Track, product_key
 
@@ -96,10 +96,11 @@ def read_inputs(
         if shown and request.base:
             request = replace(request, base=[b for b in request.base if b["id"] not in shown])
     traits = {name: stamp[0] for name, stamp in track.traits.items()}
-    cart, _ = cart_of(track)
+    cart = cart_of(track)
+    n_items, cart_value = worth_of(cart[0])
     return Inputs(
         root=track.id,
-        features=profile_features(track, now_ms),
+        features=profile_features(track, now_ms, cart),
         context=context,
         personalise=consent.get("personalisation", True),
         # What came of it would not be known: nothing is kept of what a visitor without analytics does.
@@ -107,14 +108,14 @@ def read_inputs(
         bot=track.is_bot or bool(context.get("bot")),
         cohorts=cohorts_of(track),
         traits=traits,
-        cart=[sum(q for q, _ in cart.values()), sum(q * p for q, p in cart.values())],
+        cart=[n_items, cart_value],
         memberships={name: list(since) for name, since in track.memberships.items()},
         served={offer: list(times) for offer, times in track.served.items()},
         assignments={name: list(assigned) for name, assigned in track.assignments.items()},
         shown=shown,
         request=request,
         last_conversion=last_conversion,
-        interest=_interest(track, request.base, cart, now_ms) if request.base else None,
+        interest=_interest(track, request.base, cart[0], now_ms) if request.base else None,
     )
 
 
@@ -135,6 +136,8 @@ def _interest(
 
 def cohorts_of(track: Track) -> list[str]:
     """Cohort labels: the groups joined, and the traits `cohort` and `cohorts`."""
+    if not track.groups and not track.traits:
+        return []
     labels = set(track.groups)
     for name in ("cohort", "cohorts"):
         value = track.traits.get(name, [None])[0]

@@ -226,10 +226,11 @@ class Track:
     def _recall(self, t_ms: int, kind: int, message: int, one: float | None, two: float | None) -> None:
         # By event time; of the same millisecond the page view comes first, since what happens on it follows.
         recent, low = self.recent, message & 0xFFFFFFFF
-        place = (t_ms, kind != PAGE, low, kind)
         at = len(recent)
-        while at and (recent[at - 5], recent[at - 4] != PAGE, recent[at - 3], recent[at - 4]) > place:
-            at -= STRIDE
+        if at and recent[-STRIDE] >= t_ms:
+            place = (t_ms, kind != PAGE, low, kind)
+            while at and (recent[at - 5], recent[at - 4] != PAGE, recent[at - 3], recent[at - 4]) > place:
+                at -= STRIDE
         values = (NAN if one is None else one, NAN if two is None else two)
         recent[at:at] = array("d", (t_ms, kind, low, *values))
         if len(recent) > MAX_RECENT * STRIDE:
@@ -298,7 +299,7 @@ class Track:
     @property
     def is_bot(self) -> bool:
         """Marked as a bot by an agent, or behaving like one."""
-        return self.bot or any(is_robotic(session) for session in self.sessions)
+        return self.bot or any(map(is_robotic, self.sessions))
 
     @property
     def n_sessions(self) -> int:

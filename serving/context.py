@@ -60,10 +60,7 @@ class ContextReader:
         agent = self._agent(context, hints)
         network = _mapping(context, "network")
         location = _mapping(context, "location")
-        lat, lon = _degrees(location, ("latitude", "lat"), 90), _degrees(location, ("longitude", "lon", "lng"), 180)
-        if lat is None or lon is None:
-            lat = lon = None
-        country, city = _country(location), _text(location, "city", 128)
+        lat, lon, country, city = _place(location) if location else (None, None, None, None)
         zone_name = _text(context, "timezone", 64)
         if self._places is not None and locate:
             place = self._places.of(hints.peer, hints.forwarded, now_ms)
@@ -116,6 +113,14 @@ def _locale(context: Mapping[str, Any], hints: Hints) -> str | None:
     if locale is None and hints.language:
         locale = hints.language.split(",", 1)[0].split(";", 1)[0].strip()[:35]
     return locale.replace("_", "-") if locale and locale != "*" else None
+
+
+def _place(location: Mapping[str, Any]) -> tuple[float | None, float | None, str | None, str | None]:
+    """Latitude and longitude, both or neither, country and city."""
+    lat, lon = _degrees(location, ("latitude", "lat"), 90), _degrees(location, ("longitude", "lon", "lng"), 180)
+    if lat is None or lon is None:
+        lat = lon = None
+    return lat, lon, _country(location), _text(location, "city", 128)
 
 
 def _country(location: Mapping[str, Any]) -> str | None:

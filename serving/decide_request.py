@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,8 +14,7 @@ from engine.identities import IdentityRules
 from serving.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class DecideRequest:
+class DecideRequest(NamedTuple):
     """What was asked. `signals` are in wire form, `positions` their places in the request's list."""
 
     track: str
@@ -57,11 +56,13 @@ def read_decide(
     if explain is not None and not isinstance(explain, bool):
         raise refuse("explain", explain, "true or false", "bad_explain")
     given = body.get("signals")
-    limit = settings.body.event_bytes
-    reader = SignalReader(
-        user, anonymous, others, rules, received_ms, message_key, spare, limit if n_bytes > limit else None
-    )
-    signals, positions, rejects = reader.read(given, settings.body.n_signals)
+    signals, positions, rejects = list[list[Any]](), list[int](), list[dict[str, Any]]()
+    if given is not None:
+        limit = settings.body.event_bytes
+        reader = SignalReader(
+            user, anonymous, others, rules, received_ms, message_key, spare, limit if n_bytes > limit else None
+        )
+        signals, positions, rejects = reader.read(given, settings.body.n_signals)
     return DecideRequest(
         track=track_of(user, anonymous, others),
         placement=placement,
@@ -141,8 +142,6 @@ class SignalReader:
         signals: list[list[Any]] = []
         positions: list[int] = []
         rejects: list[dict[str, Any]] = []
-        if given is None:
-            return signals, positions, rejects
         if not isinstance(given, list) or len(given) > n_most:
             error = refuse("signals", given, f"a list of at most {n_most} events", "bad_signals")
             return signals, positions, [{"index": 0, "code": error.code, "message": error.message}]

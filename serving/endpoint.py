@@ -31,6 +31,12 @@ from serving.trace import traceparent
 log = logging.getLogger("kairos.http")
 
 _ENCODING: Final = "latin-1"
+_HINTS: Final = {
+    b"user-agent": "user_agent", b"sec-ch-ua-mobile": "mobile", b"sec-ch-ua-platform": "platform",
+    b"save-data": "save_data", b"ect": "effective_type", b"accept-language": "language", b"sec-ch-ua": "brands",
+    b"sec-ch-ua-form-factors": "form_factors", b"rtt": "rtt", b"downlink": "downlink", b"x-forwarded-for": "forwarded",
+}  # fmt: skip
+"""Headers that say something of the visitor's device, and the hint that each is."""
 EXPOSED: Final = b"server-timing, traceparent, retry-after"
 
 
@@ -74,13 +80,9 @@ class Call(NamedTuple):
 
     def hints(self) -> Hints:
         """The headers about the visitor's device, and who sent them."""
-        get, peer = self.header, self.scope.get("client")
-        return Hints(
-            get(b"user-agent"), get(b"sec-ch-ua-mobile"), get(b"sec-ch-ua-platform"),
-            get(b"save-data"), get(b"ect"), get(b"accept-language"),
-            get(b"sec-ch-ua"), get(b"sec-ch-ua-form-factors"), get(b"rtt"), get(b"downlink"),
-            None if peer is None else peer[0], get(b"x-forwarded-for"),
-        )  # fmt: skip
+        headers, peer = self.headers, self.scope.get("client")
+        told = {name: headers[header].decode(_ENCODING) for header, name in _HINTS.items() if header in headers}
+        return Hints(**told, peer=None if peer is None else peer[0])
 
     def query(self, name: str) -> str | None:
         """The first value of a query parameter."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +11,7 @@ from actors.begun import Begun
 from actors.ready_reply import READY, answer_in, rung_of
 from engine.errors import KairosError, Unavailable
 from engine.harmony import tell_source
-from engine.ids import DecisionId, profile_id
+from engine.ids import DecisionId, profile_id, root_of
 from serving.bodies import check_media, read_object
 from serving.consent import preferences_in
 from serving.decide_request import DecideRequest, read_decide
@@ -147,7 +146,7 @@ class Deciding:
         base, told = await room.tier1.fetch(source, values, left_s)
         room.meters.tier1(told, perf_counter() - started)
         payload["base"], payload["source"] = base, told
-        return replace(request, base=base, source=told)
+        return request._replace(base=base, source=told)
 
     async def _ask(
         self, request: DecideRequest, payload: dict[str, Any], left_s: float
@@ -255,7 +254,10 @@ class Deciding:
                 return
             self._room.meters.superseded()
             partition = DecisionId.parse(given).partition
-            payload = {"decision_id": given, "received_ms": self._room.clock()}
+            payload: dict[str, Any] = {"decision_id": given, "received_ms": self._room.clock()}
+            if "profileId" in decision:
+                # Told whose it is, the shard need not look that up in the journal, of all times while it is behind.
+                payload["track"] = root_of(decision["profileId"])
             await self._room.asks.ask_partition(partition, "supersede", payload, timeout_s=self._grace_s or 1.0)
         except (KairosError, asyncio.CancelledError):
             return

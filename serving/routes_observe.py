@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import orjson
 
-from actors.begun import Begun
 from actors.linking import link
 from engine.errors import InvalidInput, Unavailable
 from engine.events import Event, Rejected, parse_event
+from serving.at_once import send_at_once, spread, taken_in
 from serving.bodies import check_media, read_json, read_object
 from serving.endpoint import Call, Room
+from serving.event_contexts import EventContexts
 from serving.fan import Chain, Outcome, Step, chains
 from serving.ports import Answer
 from serving.problems import Reply, json_reply, problem
@@ -22,8 +23,6 @@ log = logging.getLogger("kairos.http")
 
 AT_ONCE: Final = 64
 """Chains of one batch that are asked at the same time."""
-MOST_AT_ONCE: Final = 512
-"""Chains of one batch that are sent without waiting for any."""
 MERGE_REFUSED: Final = {
     "code": "merge_refused", "message": "previousId: it is a user that is known, and two known users are not merged",
 }  # fmt: skip
@@ -84,7 +83,8 @@ class Observing:
         work = chains(events)
         if len(work) == 1:
             return self._count(outcomes, [await self._run(work[0], call, outcomes, backfill)])
-        left, late = await self._send_at_once(work, call, outcomes, backfill)
+        common = {"backfill": backfill, "received_ms": call.received_ms}
+        left, late = await send_at_once(self._room.asks, work, common, self._timeout_s, outcomes)
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def gated(chain: Chain) -> str:
@@ -93,51 +93,10 @@ class Observing:
 
         return self._count(outcomes, [*late, *await asyncio.gather(*(gated(chain) for chain in left))])
 
-    async def _send_at_once(
-        self, work: list[Chain], call: Call, outcomes: list[Outcome], backfill: bool
-    ) -> tuple[list[Chain], list[str]]:
-        """Send what is one plain step for a shard that is known and connected.
-
-        Returns the chains left to do, and a reason for each that the time ran out for.
-
-        A task a visitor costs more than the visitor's events do. What does not come back with results, for whatever
-        reason, is left as well: its messages make it repeatable.
-        """
-        left: list[Chain] = []
-        sent: list[tuple[Chain, Begun]] = []
-        for chain in work:
-            begun = None
-            if len(chain) == 1 and not chain[0].links and len(sent) < MOST_AT_ONCE:
-                step = chain[0]
-                payload = _observation(step, backfill)
-                payload["track"], payload["received_ms"] = step.track, call.received_ms
-                begun = self._room.asks.begin(step.track, "observe", payload)
-            if begun is None:
-                left.append(chain)
-            else:
-                sent.append((chain, begun))
-        late: list[str] = []
-        if not sent:
-            return left, late
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, _strike, [begun for _, begun in sent])
-        try:
-            for chain, begun in sent:
-                if await _came_back(begun, chain[0], outcomes):
-                    continue
-                if begun.late is None:
-                    left.append(chain)
-                else:
-                    late.append("deadline_exceeded")
-        finally:
-            timer.cancel()
-            for _, begun in sent:
-                begun.forget()
-        return left, late
-
     async def _parse(
         self, call: Call, rows: list[Any], type_: str | None, outcomes: list[Outcome]
     ) -> list[tuple[int, Event, dict[str, Any], dict[str, bool]]]:
-        room, hints, gpc = self._room, call.hints(), call.header(b"sec-gpc")
+        room, reader = self._room, EventContexts(self._room, call)
         limit = room.settings.body.event_bytes
         measure = len(call.body) > limit
         events = []
@@ -154,10 +113,7 @@ class Observing:
             except Rejected as error:
                 outcomes[i] = {"code": error.code, "message": error.message}
                 continue
-            consent = room.consents.read(event.consent, gpc)
-            personal = consent["personalisation"]
-            context = room.contexts.read(event.context, hints, call.received_ms, locate=personal)
-            events.append((i, event, context, consent))
+            events.append((i, event, *reader.read(event)))
         return events
 
     async def _run(self, chain: Chain, call: Call, outcomes: list[Outcome], backfill: bool) -> str:
@@ -169,14 +125,12 @@ class Observing:
             try:
                 refused = await self._link(step, call) if step.links else None
                 if refused is not None and (step.alias or "status" in refused):
-                    _spread({"error": refused}, step, outcomes)
+                    spread({"error": refused}, step, outcomes)
                     continue
                 answer = await self._ask(step.track, "observe", _observation(step, backfill), call)
-                if _spread(answer, step, outcomes):
-                    continue
-                for index, result in zip(step.indexes, answer["results"], strict=True):
-                    outcomes[index] = result
-                if refused is not None:
+                if not taken_in(answer, step, outcomes):
+                    raise TypeError(f"an observe reply with {sorted(answer)}")
+                if "error" not in answer and refused is not None:
                     first = step.indexes[0]
                     outcomes[first] = {**refused, "result": outcomes[first]}
             except Unavailable as failure:
@@ -247,39 +201,8 @@ def _nothing_read(error: InvalidInput) -> Reply:
     return problem(400, error.code, error.message, success=False, accepted=0, duplicates=0, rejected=[])
 
 
-def _strike(sent: list[Begun]) -> None:
-    for begun in sent:
-        begun.strike()
-
-
-async def _came_back(begun: Begun, step: Step, outcomes: list[Outcome]) -> bool:
-    try:
-        raw = await begun.answer
-    except Unavailable:
-        return False
-    answer = orjson.loads(raw) if raw else {}
-    if _spread(answer, step, outcomes):
-        return True
-    results = answer.get("results")
-    if results is None:
-        return False
-    for index, result in zip(step.indexes, results, strict=True):
-        outcomes[index] = result
-    return True
-
-
 def _observation(step: Step, backfill: bool) -> dict[str, Any]:
     return {"signals": step.signals, "context": step.context, "consent": step.consent, "backfill": backfill}
-
-
-def _spread(answer: Answer, step: Step, outcomes: list[Outcome]) -> bool:
-    """Give every event of a step the error that the shard answered with, if it did."""
-    error = answer.get("error")
-    if error is None:
-        return False
-    for index in step.indexes:
-        outcomes[index] = {"code": str(error.get("code")), "message": str(error.get("message"))}
-    return True
 
 
 def _with_shared(row: Any, shared: dict[str, Any]) -> Any:

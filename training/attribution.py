@@ -284,9 +284,13 @@ class Attribution:
             if key not in self._fresh and case.revision == base.revision:
                 continue
             label, value, engaged = case.told(self.orders)
-            out.append(
-                replace(base, revision=case.revision, label=label, value=value, engaged=engaged, matured=case.matured)
-            )
+            if (base.revision, base.label, base.value, base.engaged, base.matured) != (
+                case.revision, label, value, engaged, case.matured
+            ):  # fmt: skip
+                base = replace(
+                    base, revision=case.revision, label=label, value=value, engaged=engaged, matured=case.matured
+                )
+            out.append(base)
         self._changed.clear()
         self._fresh.clear()
         return out

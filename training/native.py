@@ -46,7 +46,7 @@ class NativeBooster:
             )
         )
         self._rows = np.zeros((_FEW, self.n_features))
-        self._row = self._rows[0]
+        self._row, self._shape = self._rows[0], (self.n_features,)
         self._answer, self._length = ctypes.c_double(), ctypes.c_int64()
         # Addresses are taken once: asking numpy for them costs as much as the prediction.
         self._answers = np.zeros(_FEW)
@@ -66,10 +66,10 @@ class NativeBooster:
 
         Raises InvalidInput `broken_model` when the row has another length.
         """
-        if row.shape != self._row.shape:
+        if row.shape != self._shape:
             raise self._wrong_shape(row.shape)
         with self._lock:
-            if not self._close.alive:
+            if not self._fast.value:
                 raise _closed()
             self._row[:] = row
             status = self._library.predict_row(*self._call)
@@ -100,7 +100,7 @@ class NativeBooster:
     def _predict_few(self, rows: Floats) -> Floats:
         call, n = self._library.predict_row, len(rows)
         with self._lock:
-            if not self._close.alive:
+            if not self._fast.value:
                 raise _closed()
             self._rows[:n] = rows
             for one in self._calls[:n]:

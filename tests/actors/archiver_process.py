@@ -30,6 +30,7 @@ class Tail:
     covered: Position
     index: int = P
     ready: bool = True
+    n_written: int = 0
 
 
 class Deadly:

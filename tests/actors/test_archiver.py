@@ -43,6 +43,7 @@ class Tail:
     ready: bool = True
     position: Position = (1, 0)
     covered: Position = (0, 0)
+    n_written: int = 0
 
 
 class Place:
@@ -62,6 +63,7 @@ class Place:
             payload = orjson.dumps([1, ["s", track, t_ms or self.now_ms, 0, "x" * size]])
             assert await self.journal.append([Entry(P, *self.tail.position, payload)]) == [APPENDED]
             self.written.append((self.tail.position, payload))
+            self.tail.n_written += len(payload)
 
     def cover(self) -> None:
         self.tail.covered = self.tail.position
@@ -173,6 +175,28 @@ async def test_an_archive_that_fails_lets_the_tail_grow_to_its_limit_and_says_so
     assert place.archiver.full(P) is None
     assert await place.bytes_of_tail() <= SMALL.tail_bytes + SMALL.segment_bytes
     assert await place.all() == place.written
+
+
+async def test_a_tail_far_below_its_limits_is_not_asked_for_its_size_again() -> None:
+    place = Place()
+    await place.turns()
+    asked, size = 0, place.journal.size
+
+    async def counted(partition: int) -> tuple[int, int]:
+        nonlocal asked
+        asked += 1
+        return await size(partition)
+
+    place.journal.size = counted  # type: ignore[method-assign]
+    await place.write(4)
+    place.cover()
+    await place.turns()
+    assert asked == 0
+    await place.write(40)
+    place.cover()
+    await place.turns()
+    assert asked > 0
+    assert await place.bytes_of_tail() <= SMALL.tail_bytes + SMALL.segment_bytes
 
 
 async def test_a_fenced_archiver_trims_nothing() -> None:

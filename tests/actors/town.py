@@ -153,6 +153,9 @@ class Town:
     def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> None:
         """Nothing is sent at once where there are no streams: the patient way is taken."""
 
+    def begin_together(self, op: str, shared: Any, asked: Any) -> tuple[list[Any], list[int]]:
+        return [], list(range(len(asked)))
+
     async def ask_partition(
         self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float = 5.0
     ) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Tail:
     index: int = P
     epoch: int = 1
     ready: bool = True
+    n_written: int = 0
 
     @property
     def covered(self) -> Position:

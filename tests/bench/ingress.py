@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from actors.begun import Begun
+from actors.bundle import bundled
 from engine.ids import partition_of
 from serving.app import build_app
 from serving.keys import KeyRing, parse_environment
@@ -72,6 +73,14 @@ class Instant:
         answer.set_result(ANSWER)
         return Begun({1: answer}, 1)
 
+    def begin_together(self, op: str, shared: Any, asked: Any) -> tuple[list[tuple[Begun, list[int]]], list[int]]:
+        bundled(op, shared, [(partition_of(track, 64), common, own) for track, common, own in asked])
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(
+            orjson.dumps({"answers": [{"results": ["accepted"] * len(o["signals"])} for _, _, o in asked]})
+        )
+        return [(Begun({1: answer}, 1), list(range(len(asked))))], []
+
     async def ask(self, track_id: str, op: str, payload: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
         return {"results": ["accepted"] * len(payload["signals"])}
 
@@ -118,10 +127,13 @@ def main() -> None:
         with_signal = runner.run(_measure("/v1/decide", {**DECIDE, "signals": [EVENT]}, 1000))
         one = runner.run(_measure("/v1/batch", {"batch": [EVENT]}, 1000))
         many = runner.run(_measure("/v1/batch", {"batch": [EVENT] * 100}, 20))
+        visitors = [{**EVENT, "anonymousId": f"a-{i}", "messageId": f"m-{i}"} for i in range(100)]
+        others = runner.run(_measure("/v1/batch", {"batch": visitors}, 20))
     print(f"decide                 {decide:6.1f} µs")
     print(f"decide with one signal {with_signal:6.1f} µs")
     print(f"batch of one event     {one:6.1f} µs")
     print(f"batch of 100 events    {many:6.1f} µs, {many / 100:.1f} µs an event")
+    print(f"of 100 visitors        {others:6.1f} µs, {others / 100:.1f} µs an event")
 
 
 if __name__ == "__main__":

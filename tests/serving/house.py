@@ -59,6 +59,9 @@ class FakeAsks:
     def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> None:
         return None
 
+    def begin_together(self, op: str, shared: Any, asked: Any) -> tuple[list[Any], list[int]]:
+        return [], list(range(len(asked)))
+
     async def ask_partition(
         self, partition: int, op: str, payload: Mapping[str, Any], *, timeout_s: float
     ) -> dict[str, Any]:

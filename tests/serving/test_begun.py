@@ -16,7 +16,7 @@ from actors.memory import MemoryTable
 from actors.ready_reply import packed
 from actors.router import Router
 from actors.stream import Request, StreamServer
-from engine.ids import DecisionId, partition_of
+from engine.ids import DecisionId, partition_of, profile_id
 from serving.app import build_app
 from serving.keys import KeyRing
 from serving.settings import Deadlines, Settings
@@ -25,7 +25,10 @@ from tests.serving.house import NOW_MS, FakeWorlds
 N = 4
 T_S = 10.0
 ID = str(DecisionId(1, 2, 3, 0))
-DECIDED = {"decision": {"decisionId": ID, "recorded": True, "degraded": None}, "status": 200}
+DECIDED = {
+    "decision": {"decisionId": ID, "recorded": True, "degraded": None, "profileId": profile_id("user:u")},
+    "status": 200,
+}  # fmt: skip
 
 
 class Shards:
@@ -106,7 +109,7 @@ async def test_a_decision_that_comes_late_is_superseded(shards: Shards) -> None:
     assert (reply["recorded"], reply["degraded"]) == (False, {"rung": "tier1", "reason": "DEADLINE"})
     request.reply(orjson.dumps(DECIDED))
     op, payload = await shards.answer({"status": "superseded"})
-    assert (op, payload["decision_id"]) == ("supersede", ID)
+    assert (op, payload["decision_id"], payload["track"]) == ("supersede", ID, "user:u")
 
 
 async def test_a_client_that_leaves_has_its_decision_superseded(shards: Shards) -> None:
@@ -169,17 +172,30 @@ def batch(*names: str) -> dict[str, Any]:
     return {"batch": rows}
 
 
-async def test_a_batch_of_many_visitors_is_sent_at_once_and_what_moved_is_asked_again(shards: Shards) -> None:
+def opened(frame: bytes) -> tuple[str, list[dict[str, Any]]]:
+    """What was asked together, as each would have been alone."""
+    kind, (op, shared), parts = orjson.loads(frame)
+    assert kind == "bundle"
+    return op, [{**shared[common], **own} for _, common, own in parts]
+
+
+async def test_a_batch_of_many_visitors_is_one_frame_to_a_shard_and_what_moved_is_asked_again(shards: Shards) -> None:
     posting = asyncio.ensure_future(shards.http.post("/v1/batch", json=batch("a", "b", "c", "d")))
-    arrived = {}
-    for _ in range(4):
-        op, payload, request = await shards.next()
+    answers: dict[str, dict[str, Any]] = {
+        "anon:a": {"results": ["accepted"]}, "anon:b": {"results": ["duplicate"]}, "anon:c": {"moved": "user:u"},
+        "anon:d": {"error": {"code": "bad_thing", "message": "…", "status": 400}},
+    }  # fmt: skip
+    asked = []
+    for _ in range(2):
+        _, _, request = await shards.next()
+        op, payloads = opened(request.payload)
         assert op == "observe"
-        arrived[payload["track"]] = request
-    arrived["anon:a"].reply(orjson.dumps({"results": ["accepted"]}))
-    arrived["anon:b"].reply(orjson.dumps({"results": ["duplicate"]}))
-    arrived["anon:c"].reply(orjson.dumps({"moved": "user:u"}))
-    arrived["anon:d"].reply(orjson.dumps({"error": {"code": "bad_thing", "message": "…", "status": 400}}))
+        assert all(
+            p["consent"]["analytics"] and p["received_ms"] == NOW_MS and p["backfill"] is False for p in payloads
+        )
+        asked += [payload["track"] for payload in payloads]
+        request.reply(orjson.dumps({"answers": [answers[payload["track"]] for payload in payloads]}))
+    assert sorted(asked) == sorted(answers)
     await shards.answer({"moved": "user:u"})
     await shards.answer({"results": ["accepted"]})
     reply = await posting
@@ -188,12 +204,41 @@ async def test_a_batch_of_many_visitors_is_sent_at_once_and_what_moved_is_asked_
     assert [(r["index"], r["code"]) for r in counts["rejected"]] == [(3, "bad_thing")]
 
 
+async def test_what_has_to_wait_in_a_shard_is_asked_for_alone(shards: Shards) -> None:
+    posting = asyncio.ensure_future(shards.http.post("/v1/batch", json=batch("a", "b", "c", "d")))
+    waits = {"unavailable": {"code": "recovering", "message": "it has to wait"}}
+    for _ in range(2):
+        _, _, request = await shards.next()
+        _, payloads = opened(request.payload)
+        told = [waits if p["track"] == "anon:c" else {"results": ["accepted"]} for p in payloads]
+        request.reply(orjson.dumps({"answers": told}))
+    op, payload = await shards.answer({"results": ["accepted"]})
+    assert (op, payload["track"]) == ("observe", "anon:c")
+    assert (await posting).json()["accepted"] == 4
+
+
+async def test_each_event_goes_with_its_own_context(shards: Shards) -> None:
+    body = batch("a", "b", "c", "d")
+    for row, save in zip(body["batch"], (1, True, None, True), strict=True):
+        row["context"] = {} if save is None else {"network": {"saveData": save}}
+    posting = asyncio.ensure_future(shards.http.post("/v1/batch", json=body))
+    saves = {}
+    for _ in range(2):
+        _, _, request = await shards.next()
+        _, payloads = opened(request.payload)
+        saves |= {payload["track"]: payload["context"]["save_data"] for payload in payloads}
+        request.reply(orjson.dumps({"answers": [{"results": ["accepted"]}] * len(payloads)}))
+    await posting
+    assert saves == {"anon:a": False, "anon:b": True, "anon:c": False, "anon:d": True}
+
+
 async def test_what_does_not_come_back_in_time_is_not_acknowledged() -> None:
     shards = Shards(Settings(deadlines=Deadlines(observe_ms=50)))
     await shards.start()
     posting = asyncio.ensure_future(shards.http.post("/v1/batch", json=batch("a", "b")))
-    _, first, request = await shards.next()
-    request.reply(orjson.dumps({"results": ["accepted"]}))
+    _, _, request = await shards.next()
+    _, (first,) = opened(request.payload)
+    request.reply(orjson.dumps({"answers": [{"results": ["accepted"]}]}))
     reply = await posting
     counts = reply.json()
     assert (reply.status_code, counts["accepted"], counts["reason"]) == (503, 1, "deadline_exceeded")

@@ -37,6 +37,9 @@ class Shards:
     def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> None:
         return None
 
+    def begin_together(self, op: str, shared: Any, asked: Any) -> tuple[list[Any], list[int]]:
+        return [], list(range(len(asked)))
+
 
 class Shop:
     """A shop's backend against a Kairos of one process."""

@@ -25,6 +25,9 @@ class TownAsks:
     def begin(self, track_id: str, op: str, payload: dict[str, Any]) -> None:
         return None
 
+    def begin_together(self, op: str, shared: Any, asked: Any) -> tuple[list[Any], list[int]]:
+        return [], list(range(len(asked)))
+
     async def ask(self, track_id: str, op: str, payload: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
         return await self.town.ask(track_id, op, payload, timeout_s=timeout_s)
 
