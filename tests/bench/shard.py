@@ -1,4 +1,4 @@
-"""How much Python a decision costs the shard: `python -m tests.bench.shard` (no transport, stores in memory)."""
+"""The Python that a decision and a signal cost a shard: `python -m tests.bench.shard` (no transport, stores in memory)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import yaml
 
+from actors.bundle import bundled
 from actors.hosting import epoch_ms, spare_the_collector
 from actors.memory import memory_stores
 from actors.ready_reply import READY, rung_of
@@ -79,6 +80,17 @@ def _observe(name: str) -> bytes:
     return orjson.dumps(["observe", {"track": track, "signals": rows}, partition_of(track, N_PARTITIONS)])
 
 
+def _together(names: list[str], context: dict[str, Any], run: int) -> bytes:
+    """The frame for a request with one scroll of each of these visitors."""
+    parts = []
+    for name in names:
+        event = {**shop.visit(name, f"o{run}")[1], "properties": {"scroll_px": 100 + run, "scroll_share": 0.5}}
+        row = parse_event(event, received_ms=epoch_ms(), message_key=KEY, spare_message=1).signal.to_list()
+        track = f"anon:{name}"
+        parts.append((partition_of(track, N_PARTITIONS), 0, {"track": track, "signals": [row]}))
+    return bundled("observe", [{"context": context, "consent": {}, "backfill": False}], parts)
+
+
 async def _ask(server: ShardServer, asker: Asker, frames: list[bytes]) -> None:
     asker.answered.clear()
     asker.n_wanted = len(frames)
@@ -115,9 +127,20 @@ async def measure(n: int = 2_000, n_rounds: int = 20) -> None:
         costs.append((time.process_time() - began) / (n // BATCH * BATCH) * 1e6)
     assert rung_of(asker.last) == "model", asker.last
     _, entry = (await stores.journal.read(partition_of(f"anon:{names[1]}", N_PARTITIONS), None, 10**6))[-1]
-    record = orjson.loads(entry)[-1]
+    record, n_reply = orjson.loads(entry)[-1], len(asker.last)
     print(f"decide  {statistics.median(costs):6.1f} µs of CPU, at best {min(costs):.1f}")
-    print(f"request {len(frames[0])} B, reply {len(asker.last)} B, record {len(orjson.dumps(record))} B")
+    batches = [
+        _together([names[(i * 100 + k) % len(names)] for k in range(100)], context, i) for i in range(20 * n_rounds)
+    ]
+    costs = []
+    for at in range(0, len(batches), 20):
+        began = time.process_time()
+        for batch in batches[at : at + 20]:
+            await _ask(server, asker, [batch])
+        costs.append((time.process_time() - began) / 2000 * 1e6)
+    assert asker.last.count(b"accepted") == 100, asker.last
+    print(f"observe {statistics.median(costs):6.1f} µs of CPU a visitor, 100 in a frame, at best {min(costs):.1f}")
+    print(f"request {len(frames[0])} B, reply {n_reply} B, record {len(orjson.dumps(record))} B")
 
 
 if __name__ == "__main__":
