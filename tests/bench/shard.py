@@ -1,4 +1,4 @@
-"""The Python that a decision and a signal cost a shard: `python -m tests.bench.shard` (no transport, stores in memory)."""
+"""The Python that a decision and a signal cost a shard: `python -m tests.bench.shard` (stores in memory)."""
 
 from __future__ import annotations
 
