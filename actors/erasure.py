@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -212,7 +213,7 @@ class Erasure:
         for e in erased.values():
             payload = await self._shard.journal.get(partition.index, (e.place.epoch, e.place.seq))
             if payload is not None:
-                await self._replace(partition, payload, e.place, {e.place.index})
+                await self._replace(partition, payload, e.place, {e.place.index}, erased)
         if archiver is not None:
             await archiver.scrubbing.soon(partition.index)
         return n_records
@@ -243,12 +244,15 @@ class Erasure:
                 }
                 if places:
                     removed += len(places)
-                    await self._replace(partition, payload, DecisionId(partition.index, *position, 0), places)
+                    await self._replace(partition, payload, DecisionId(partition.index, *position, 0), places, erased)
             after = rows[-1][0]
         return removed
 
-    async def _replace(self, partition: Partition, payload: bytes, at: DecisionId, gone: set[int]) -> None:
-        kept = [None if i in gone else record for i, record in enumerate(orjson.loads(payload)[1:])]
+    async def _replace(
+        self, partition: Partition, payload: bytes, at: DecisionId, gone: set[int], erased: Container[str]
+    ) -> None:
+        records = enumerate(orjson.loads(payload)[1:])
+        kept = [_what_stays(record, erased) if i in gone else record for i, record in records]
         rest = orjson.dumps([FORMAT, *kept]) if any(kept) else None
         await self._shard.journal.redact(partition.index, (at.epoch, at.seq), rest)
 
@@ -273,3 +277,14 @@ def _before(place: DecisionId, record: Record, erased: dict[str, Erased]) -> boo
     # Also what another profile has recorded of having it as a member, and of losing it again.
     found = erased.get(record[3] if record[0] == MEMBER else record[1]) or erased.get(record[1])
     return found is not None and place < found.place
+
+
+def _what_stays(record: Record, erased: Container[str]) -> Record | None:
+    """Nothing, or, of what another profile has recorded of a member, that something was recorded then: nobody is named.
+
+    Without it a rebuild would have that profile untouched since an earlier time, or not at all.
+    """
+    if record[0] != MEMBER or record[1] in erased:
+        return None
+    kind, root, received_ms, _, generation, _ = record
+    return [kind, root, received_ms, "", generation, False]

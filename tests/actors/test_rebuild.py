@@ -122,3 +122,9 @@ async def lives(script: list[tuple[str, Any, Any]]) -> None:
 @settings(max_examples=60, deadline=None)
 def test_a_rebuild_is_the_same_bit_for_bit(script: list[tuple[str, Any, Any]]) -> None:
     asyncio.run(lives(script))
+
+
+def test_what_a_profile_was_linked_with_may_be_erased_and_the_profile_is_rebuilt_as_it_was() -> None:
+    asyncio.run(
+        lives([("link", "anon:2", "user:0"), ("unlink", "anon:2", "user:0"), ("erase", "anon:2", "")]),
+    )
