@@ -152,20 +152,23 @@ def _look_again(scene: Scene, found: Whereabouts, context: dict[str, Any], conse
     """Segments and the conversion probability after signals; returns what was read, None for a bot's."""
     inputs = read_inputs(found.view(), Request(""), context, consent, scene.now_ms)
     if inputs.bot:
-        if inputs.memberships:
-            # Entered before it was known for what it is.
-            record = segments_record(found.root, scene.now_ms, {}, inputs.memberships, inputs.assignments)
-            scene.partition.write(record)
+        # What it was in, it entered before it was known for what it is.
+        _note_segments(scene, inputs, {})
         return None
     world = scene.world if scene.world.rollout is None else world_at_signals(inputs, scene.world)
     memberships, conversion = assess_signals(inputs, world, scene.now_ms)
-    if memberships != inputs.memberships:
-        record = segments_record(found.root, scene.now_ms, memberships, inputs.memberships, inputs.assignments)
-        scene.partition.write(record)
+    _note_segments(scene, inputs, memberships)
     root_track = scene.partition.live.get(found.root)
     if root_track is not None:
         root_track.precomputed = conversion
     return inputs
+
+
+def _note_segments(scene: Scene, inputs: Inputs, memberships: dict[str, list[int]]) -> None:
+    """Record the segments that a visitor is in now, where they have changed."""
+    if memberships != inputs.memberships:
+        before, assigned = inputs.memberships, inputs.assignments
+        scene.partition.write(segments_record(inputs.root, scene.now_ms, memberships, before, assigned))
 
 
 def _note_visit(scene: Scene, inputs: Inputs) -> None:

@@ -78,7 +78,7 @@ class Router:
         if state is None:
             return None
         partition = partition_of(self.hints.at(track_id), state.n_partitions)
-        stream = self._streams.get(state.addresses.get(state.owners[partition], ""))
+        stream = self._connected(state, partition)
         return None if stream is None else stream.begin(orjson.dumps([op, payload, partition]))
 
     def begin_together(
@@ -92,7 +92,7 @@ class Router:
         frames: dict[Stream, tuple[list[int], list[Part]]] = {}
         for place, (track_id, common, own) in enumerate(asked):
             partition = partition_of(self.hints.at(track_id), state.n_partitions)
-            stream = self._streams.get(state.addresses.get(state.owners[partition], ""))
+            stream = self._connected(state, partition)
             if stream is None:
                 left.append(place)
                 continue
@@ -107,6 +107,10 @@ class Router:
             else:
                 sent.append((begun, places))
         return sent, left
+
+    def _connected(self, state: TableState, partition: int) -> Stream | None:
+        """The stream to the shard that owns a partition, where there is one already."""
+        return self._streams.get(state.addresses.get(state.owners[partition], ""))
 
     async def ask_partition(self, partition: int, op: str, payload: dict[str, Any], *, timeout_s: float) -> Reply:
         """See `Asks.ask_partition`."""

@@ -24,13 +24,13 @@ def path_text(loc: Loc) -> str:
     ('segments.high.all[0].above', 'when["trait.plan"]')
     """
     text = ""
-    for step in map(_writable, loc):
+    for step in loc:
         if isinstance(step, int):
             text += f"[{step}]"
         elif _PLAIN.fullmatch(step):
             text += f".{step}" if text else step
         else:
-            text += f'["{step}"]'
+            text += f'["{_writable(step)}"]'
     return text
 
 
@@ -74,15 +74,15 @@ def nearest(name: object, options: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def _writable(step: str | int) -> str | int:
+def _writable(text: str) -> str:
     """Half of a surrogate pair cannot be written, not even in the message that refuses it: its escape can."""
-    return step if isinstance(step, int) else step.encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def shown(value: object) -> str:
     """A found value, short and recognisable."""
     if isinstance(value, str):
-        value = value[: _SHOWN + 1].encode("utf-8", "backslashreplace").decode()
+        value = _writable(value[: _SHOWN + 1])
         return f'"{value[:_SHOWN]}…"' if len(value) > _SHOWN else f'"{value}"'
     if value is None:
         return "nothing"

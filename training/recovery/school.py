@@ -52,12 +52,13 @@ class School:
         self._window.upsert(self._attribution.advance(0, now_ms))
         found = self._window.matured()
         chosen = np.flatnonzero(found.propensity < 1.0)
-        x, y = np.ascontiguousarray(found.x[chosen]), found.y[chosen]
+        y = found.y[chosen]
         if not 0 < y.sum() < len(y):
             return
         answers = kiosk.world.model
         if len(y) >= FEWEST and (day < OFTEN_DAYS or day % EVERY_DAYS == 0):
-            model = fit(rows_table(x, y, found.t_ms[chosen], "simulation"), FOR_OFFERS, self._seed + day)
+            table = rows_table(found.x[chosen], y, found.t_ms[chosen], "simulation")
+            model = fit(table, FOR_OFFERS, self._seed + day)
             self.models.append(model)
             answers = model.predictor()
         assert answers is not None
