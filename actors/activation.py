@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from actors.call import Call
 from actors.operations import unavailable
-from actors.partition import DamagedSnapshot
+from actors.snapshot_form import DamagedSnapshot
 from engine.errors import KairosError
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from actors.partition import DamagedSnapshot, restored
+from actors.snapshot_form import DamagedSnapshot, restored
 from actors.stores import Position
 from engine.errors import KairosError, Unavailable
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("kairos.shard")
 
 ROUNDS_AT_ONCE: Final = 4
+LOOK_EVERY_MS: Final = 250
+AGAIN_AFTER_MS: Final = 5_000
+"""When a round that failed is begun again."""
+SHARE: Final = 0.25
+"""Of the loop's time, what snapshots may take while requests wait."""
 RECEIPT: Final = "receipt:"
 """Snapshots whose names begin like this are receipts of erasures; they name nobody and stay."""
 
@@ -47,27 +53,47 @@ class Housekeeping:
         self._shard = shard
         self._rounds: dict[int, Round] = {}
         self._urgent: dict[int, Round] = {}
-        self._next_round_ms = 0
+        self._next_look_ms = 0
+        self._rest_until_s = 0.0
+        self._every_bytes = shard.settings.snapshot_every_bytes
+        if shard.archiver is not None:
+            # Only what snapshots cover can leave the tail.
+            self._every_bytes = min(self._every_bytes, shard.archiver.settings.tail_bytes // 4)
 
     # -- in the loop -----------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Begin and go on with a bounded amount of work; at a moment when no batch is being evaluated or appended."""
-        now_ms = self._shard.clock()
-        every_ms = self._shard.settings.snapshot_every_ms
+        now_ms, every_ms = self._shard.clock(), self._shard.settings.snapshot_every_ms
         # A clock that was put back makes nothing wait longer than usual: without snapshots the tail only grows.
-        if not self._next_round_ms - every_ms <= now_ms < self._next_round_ms and not self._rounds:
-            self._next_round_ms = now_ms + every_ms
+        if not self._next_look_ms - LOOK_EVERY_MS <= now_ms < self._next_look_ms:
+            self._next_look_ms = now_ms + min(LOOK_EVERY_MS, every_ms)
             for partition in self._shard.partitions.values():
-                self._begin(partition, now_ms)
+                if partition.index not in self._rounds and self._is_due(partition, now_ms):
+                    self._begin(partition, now_ms)
         for index in [i for i in self._urgent if i not in self._rounds]:
             self._rounds[index] = self._urgent.pop(index)
         for round_ in list(self._rounds.values())[:ROUNDS_AT_ONCE]:
+            began_s = perf_counter()
+            if self._shard.n_waiting and began_s < self._rest_until_s:
+                return
             if not round_.busy:
                 self._step(round_)
+                ended_s = perf_counter()
+                self._rest_until_s = ended_s + (ended_s - began_s) * (1.0 / SHARE - 1.0)
+
+    def _is_due(self, partition: Partition, now_ms: int) -> bool:
+        if partition.n_written - partition.n_saved >= self._every_bytes:
+            return True
+        every_ms = self._shard.settings.snapshot_every_ms
+        if not partition.due_ms:
+            # All of a shard's were claimed together; their rounds are spread out.
+            partition.due_ms = now_ms + every_ms * (partition.index + 1) // partition.n_partitions
+        return not partition.due_ms - every_ms <= now_ms < partition.due_ms
 
     def _begin(self, partition: Partition, now_ms: int) -> None:
         idle_before_ms = now_ms - self._shard.settings.passivate_after_ms
+        partition.due_ms, partition.n_saved = now_ms + self._shard.settings.snapshot_every_ms, partition.n_written
         self._shard.counts["passivations"] += partition.passivate(idle_before_ms)
         if partition.ready and (partition.dirty or partition.tail):
             names = [*partition.dirty, *(t for t in partition.tail if t not in partition.dirty)]
@@ -158,6 +184,8 @@ class Housekeeping:
                 future.set_result(None)
             else:
                 future.set_exception(Unavailable("not_saved", f"the snapshots could not be written: {failure}"))
+        if failure is not None:
+            round_.partition.due_ms = min(round_.partition.due_ms, self._shard.clock() + AGAIN_AFTER_MS)
         if isinstance(failure, KairosError):
             log.warning("snapshots of partition %d wait: %s", index, failure.message)
         elif failure is not None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from actors.call import Call
 from actors.operations import unavailable
-from actors.partition import DamagedSnapshot, Partition, packed
+from actors.partition import Partition
+from actors.snapshot_form import DamagedSnapshot, packed
 from engine.track import Track
 
 if TYPE_CHECKING:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
+from actors.snapshot_form import packed, restored
 from actors.stores import Appended, AppendResult, Entry, Fenced, Journal, Position, Refused, Snapshots
 from engine import errors
 from engine.ids import DecisionId, partition_of
@@ -17,10 +17,6 @@ from engine.track import Track
 
 READ_CHUNK: Final = 500
 RETENTION_MS: Final = 400 * 24 * 3600 * 1000
-
-
-class DamagedSnapshot(errors.KairosError):
-    """The stored form of one track cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +54,10 @@ class Partition:
     claiming: bool = False
     n_written: int = 0
     """Bytes of all entries built so far."""
+    n_saved: int = 0
+    """How many of them had been built when the last round of snapshots began."""
+    due_ms: int = 0
+    """When the next round begins at the latest."""
 
     @property
     def position(self) -> Position:
@@ -251,37 +251,6 @@ class Partition:
             self.live.pop(track_id, None)
             del self.used_ms[track_id]
         return len(idle)
-
-
-def packed(tracks: Mapping[str, Track | None], position: Position) -> tuple[dict[str, bytes], list[str]]:
-    """Snapshots of tracks that include everything up to a position, and the names of those with nothing left."""
-    saved = {name: pack([*position, track.snapshot()]) for name, track in tracks.items() if track is not None}
-    return saved, [name for name, track in tracks.items() if track is None]
-
-
-def restored(snapshot: bytes) -> tuple[Track, Position]:
-    """The track of a snapshot, and the position that it includes.
-
-    Raises:
-        DamagedSnapshot: it cannot be read.
-    """
-    try:
-        epoch, seq, state = unpack(snapshot)
-        return Track.restore(state), (int(epoch), int(seq))
-    except Exception as failure:
-        # Whatever is wrong with the bytes shows in whatever reads them.
-        raise DamagedSnapshot("damaged_snapshot", f"{len(snapshot)} bytes: {failure!r}") from failure
-
-
-def pack(state: list[Any]) -> bytes:
-    """A snapshot as it is stored: two kilobytes of JSON that deflate makes one of."""
-    return zlib.compress(orjson.dumps(state), 1)
-
-
-def unpack(stored: bytes) -> list[Any]:
-    """Read `pack` back."""
-    state: list[Any] = orjson.loads(zlib.decompress(stored))
-    return state
 
 
 def raise_for(result: AppendResult) -> None:

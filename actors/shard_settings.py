@@ -11,9 +11,11 @@ from actors.partition import RETENTION_MS
 class ShardSettings:
     """Limits of a shard; times in ms."""
 
-    snapshot_every_ms: int = 10_000
-    """Who is about sends something every few seconds: taken every 5 s, snapshots were a tenth of a busy shard's CPU."""
-    snapshot_chunk: int = 32
+    snapshot_every_ms: int = 60_000
+    snapshot_every_bytes: int = 1024 * 1024
+    """What a recovery has to read of a partition at most, about. Visitors who are about send something every few
+    seconds: saved every 10 s, they cost a busy shard a third of its CPU (py-spy)."""
+    snapshot_chunk: int = 16
     passivate_after_ms: int = 300_000
     expire_after_ms: int = RETENTION_MS
     sweep_every_ms: int = 1_000

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
+from actors.housekeeping import AGAIN_AFTER_MS, LOOK_EVERY_MS
 from actors.memory import MemoryJournal, memory_stores
 from actors.partition import Partition
 from actors.shard import MAX_BATCH
+from actors.snapshot_form import pack, restored
 from actors.stores import Entry
+from engine.errors import Unavailable
 from engine.ids import partition_of
+from engine.track import Track
 from tests.actors.town import Town, scroll
 from tests.engine.builders import signal
 
@@ -173,3 +179,46 @@ async def test_snapshots_go_on_when_the_clock_is_put_back(town: Town) -> None:
     shard.wake()
     await until(lambda: not shard.partitions[home].dirty)
     assert await covered(town, home) == shard.partitions[home].position
+
+
+async def test_a_partition_is_saved_once_its_tail_has_grown(town: Town) -> None:
+    await restarted(town, snapshot_every_bytes=4_000)
+    shard, home = town.shards[0], partition_of("anon:a", 2)
+    n = 0
+    while shard.partitions[home].n_written < 4_000:
+        assert await covered(town, home) == (0, 0)
+        n += 1
+        await town.observe("anon:a", scroll(n / 1000))
+    town.clock.now_ms += LOOK_EVERY_MS
+    shard.wake()
+    await until(lambda: not shard.partitions[home].dirty)
+    assert await covered(town, home) == shard.partitions[home].position
+
+
+async def test_a_round_that_failed_is_begun_again_before_the_next_is_due(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, failures = town.stores.snapshots.save, [Unavailable("store_uncertain", "gone")]
+
+    async def failing(*args: Any, **settings: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await save(*args, **settings)
+
+    monkeypatch.setattr(town.stores.snapshots, "save", failing)
+    await restarted(town, snapshot_every_bytes=1)
+    shard, home = town.shards[0], partition_of("anon:a", 2)
+    await town.observe("anon:a", signal("page"))
+    town.clock.now_ms += LOOK_EVERY_MS
+    shard.wake()
+    await until(lambda: not failures)
+    town.clock.now_ms += AGAIN_AFTER_MS
+    shard.wake()
+    await until(lambda: not shard.partitions[home].dirty)
+
+
+def test_snapshots_of_earlier_versions_are_read() -> None:
+    state = [3, 4, Track.fresh("anon:a").snapshot()]
+    for stored in (zlib.compress(orjson.dumps(state), 1), pack(state)):
+        track, at = restored(stored)
+        assert (track.snapshot(), at) == (state[2], (3, 4))

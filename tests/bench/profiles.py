@@ -11,7 +11,7 @@ import zlib
 import orjson
 from redis.asyncio import Redis
 
-from actors.partition import unpack
+from actors.snapshot_form import unpack
 from actors.valkey_client import connect, snapshots_key
 from engine.ids import anon_track, partition_of
 from tests.bench import shop
