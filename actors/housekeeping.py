@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -26,6 +26,10 @@ AGAIN_AFTER_MS: Final = 5_000
 """When a round that failed is begun again."""
 SHARE: Final = 0.25
 """Of the loop's time, what snapshots may take while requests wait."""
+PRESSING: Final = 4
+"""So many times the bytes after which a partition is saved, and its requests wait for that."""
+SORTED_AT_ONCE: Final = 8
+"""Entries of a tail that was taken over; some milliseconds."""
 RECEIPT: Final = "receipt:"
 """Snapshots whose names begin like this are receipts of erasures; they name nobody and stay."""
 
@@ -38,6 +42,8 @@ class Round:
     names: list[str]
     until: Position | None
     epoch: int
+    n_written: int = 0
+    """Bytes of the entries that are in these snapshots."""
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
     busy: bool = False
 
@@ -73,31 +79,51 @@ class Housekeeping:
                     self._begin(partition, now_ms)
         for index in [i for i in self._urgent if i not in self._rounds]:
             self._rounds[index] = self._urgent.pop(index)
+        unsorted = next((p for p in self._shard.partitions.values() if p.ready and p.tail.n_unsorted), None)
+        if unsorted is not None and not self._rests(unsorted):
+            with self._timed():
+                unsorted.tail.sort(SORTED_AT_ONCE)
+            asyncio.get_running_loop().call_soon(self._shard.wake)
         for round_ in list(self._rounds.values())[:ROUNDS_AT_ONCE]:
-            began_s = perf_counter()
-            if self._shard.n_waiting and began_s < self._rest_until_s:
-                return
-            if not round_.busy:
-                self._step(round_)
-                ended_s = perf_counter()
-                self._rest_until_s = ended_s + (ended_s - began_s) * (1.0 / SHARE - 1.0)
+            if not round_.busy and not self._rests(round_.partition):
+                with self._timed():
+                    self._step(round_)
+
+    def _rests(self, partition: Partition) -> bool:
+        """Whether requests that wait come first."""
+        if not self._shard.n_waiting or perf_counter() >= self._rest_until_s:
+            return False
+        return partition.n_written - partition.n_saved < PRESSING * self._every_bytes
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began_s = perf_counter()
+        yield
+        ended_s = perf_counter()
+        self._rest_until_s = ended_s + (ended_s - began_s) * (1.0 / SHARE - 1.0)
 
     def _is_due(self, partition: Partition, now_ms: int) -> bool:
-        if partition.n_written - partition.n_saved >= self._every_bytes:
-            return True
         every_ms = self._shard.settings.snapshot_every_ms
         if not partition.due_ms:
             # All of a shard's were claimed together; their rounds are spread out.
             partition.due_ms = now_ms + every_ms * (partition.index + 1) // partition.n_partitions
+        if partition.tail.n_unsorted or partition.not_before_ms - AGAIN_AFTER_MS <= now_ms < partition.not_before_ms:
+            return False
+        if partition.n_written - partition.n_saved >= self._every_bytes:
+            return True
         return not partition.due_ms - every_ms <= now_ms < partition.due_ms
 
     def _begin(self, partition: Partition, now_ms: int) -> None:
-        idle_before_ms = now_ms - self._shard.settings.passivate_after_ms
-        partition.due_ms, partition.n_saved = now_ms + self._shard.settings.snapshot_every_ms, partition.n_written
-        self._shard.counts["passivations"] += partition.passivate(idle_before_ms)
-        if partition.ready and (partition.dirty or partition.tail):
-            names = [*partition.dirty, *(t for t in partition.tail if t not in partition.dirty)]
-            self._rounds[partition.index] = Round(partition, names, partition.coverable(), partition.epoch)
+        settings = self._shard.settings
+        partition.due_ms = now_ms + settings.snapshot_every_ms
+        self._shard.counts["passivations"] += partition.passivate(now_ms - settings.passivate_after_ms)
+        if not partition.dirty and not partition.tail:
+            partition.n_saved = partition.n_written
+        elif partition.ready:
+            names = [*partition.dirty, *(t for t in partition.tail.tracks if t not in partition.dirty)]
+            self._rounds[partition.index] = Round(
+                partition, names, partition.coverable(), partition.epoch, partition.n_written
+            )
 
     def _step(self, round_: Round) -> None:
         partition, size = round_.partition, self._shard.settings.snapshot_chunk
@@ -156,6 +182,8 @@ class Housekeeping:
                 partition.saved(chunk, at)
                 partition.covered = covered
             if last:
+                if round_.until is not None:
+                    partition.n_saved = round_.n_written
                 self._end(round_)
                 if round_.until is not None and self._shard.archiver is None:
                     await self._trim(partition, round_.until)
@@ -185,7 +213,8 @@ class Housekeeping:
             else:
                 future.set_exception(Unavailable("not_saved", f"the snapshots could not be written: {failure}"))
         if failure is not None:
-            round_.partition.due_ms = min(round_.partition.due_ms, self._shard.clock() + AGAIN_AFTER_MS)
+            again_ms = self._shard.clock() + min(AGAIN_AFTER_MS, self._shard.settings.snapshot_every_ms)
+            round_.partition.not_before_ms = round_.partition.due_ms = again_ms
         if isinstance(failure, KairosError):
             log.warning("snapshots of partition %d wait: %s", index, failure.message)
         elif failure is not None:

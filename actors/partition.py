@@ -10,9 +10,10 @@ import orjson
 
 from actors.snapshot_form import packed, restored
 from actors.stores import Appended, AppendResult, Entry, Fenced, Journal, Position, Refused, Snapshots
+from actors.tail import Tail
 from engine import errors
 from engine.ids import DecisionId, partition_of
-from engine.record import ERASED, FORGOTTEN, FORMAT, LINK_DONE, LINK_INTENT, Record, fold
+from engine.record import ERASED, FORMAT, LINK_DONE, LINK_INTENT, Record, fold
 from engine.track import Track
 
 READ_CHUNK: Final = 500
@@ -43,7 +44,7 @@ class Partition:
     ready: bool = False
     live: dict[str, Track] = field(default_factory=dict)
     used_ms: dict[str, int] = field(default_factory=dict)
-    tail: dict[str, list[tuple[DecisionId, Record]]] = field(default_factory=dict)
+    tail: Tail = field(init=False)
     dirty: dict[str, Position] = field(default_factory=dict)
     covered: Position = (0, 0)
     pending: list[Record] = field(default_factory=list)
@@ -55,9 +56,14 @@ class Partition:
     n_written: int = 0
     """Bytes of all entries built so far."""
     n_saved: int = 0
-    """How many of them had been built when the last round of snapshots began."""
+    """How many of them the snapshots include; negative by what was in the tail when it was claimed."""
     due_ms: int = 0
-    """When the next round begins at the latest."""
+    """When the next round of snapshots begins at the latest."""
+    not_before_ms: int = 0
+    """When it may begin at the earliest, the last one having failed."""
+
+    def __post_init__(self) -> None:
+        self.tail = Tail(self.index)
 
     @property
     def position(self) -> Position:
@@ -86,8 +92,10 @@ class Partition:
         after: Position | None = self.covered
         while rows := await journal.read(self.index, after, READ_CHUNK):
             for position, payload in rows:
-                self.load_entry(position, payload)
+                for decision_id, record in self.tail.add(position, payload):
+                    self._note_unfinished(record, decision_id)
             after = rows[-1][0]
+        self.n_saved = self.n_written - self.tail.n_bytes
         self.ready = True
 
     def forget_all(self) -> None:
@@ -96,15 +104,6 @@ class Partition:
             held.clear()
         self.intents.clear()
         self.erasures.clear()
-
-    def load_entry(self, position: Position, payload: bytes) -> None:
-        """Index one entry's records by track, to be applied when the track is first touched."""
-        for index, record in enumerate(orjson.loads(payload)[1:]):
-            if record is None or record[0] == FORGOTTEN:
-                continue
-            decision_id = DecisionId(self.index, *position, index)
-            self._note_unfinished(record, decision_id)
-            self.tail.setdefault(record[1], []).append((decision_id, record))
 
     def _note_unfinished(self, record: Record, place: DecisionId) -> None:
         kind, track_id = record[0], record[1]
@@ -152,7 +151,7 @@ class Partition:
         at: Position = (0, 0)
         if snapshot is not None:
             track, at = restored(snapshot)
-        for decision_id, record in self.tail.pop(track_id, ()):
+        for decision_id, record in self.tail.take(track_id):
             place = (decision_id.epoch, decision_id.seq)
             if place > at:
                 track = self.folded(track, record, decision_id)
