@@ -21,7 +21,9 @@ COEFFICIENTS: Final[dict[str, float]] = {
 INTERCEPT: Final = -3.9
 CART: Final = 1.4
 OFFER: Final = 0.35
-"""Log-odds an offer is assumed to add until outcomes are known; small, and the same for every offer."""
+"""Log-odds an offer that costs nothing is assumed to add until outcomes are known; the same for every offer."""
+MOST_FOR_COST: Final = 1.0
+"""Log-odds that the cost of an offer adds to this at most."""
 
 
 class PriorModel:
@@ -39,6 +41,7 @@ class PriorModel:
         self._terms = [(MODEL_FEATURES.index(name), weight) for name, weight in COEFFICIENTS.items()]
         self._cart = MODEL_FEATURES.index("n_cart_items")
         self._offer = MODEL_FEATURES.index("offer_code")
+        self._value, self._cost = MODEL_FEATURES.index("offer_value"), MODEL_FEATURES.index("offer_cost")
 
     def predict_one(self, row: Any) -> float:
         """The conversion probability of one row of shape (n_features,); NaN counts as 0."""
@@ -50,12 +53,26 @@ class PriorModel:
         if row[self._cart] > 0:
             z += CART
         if row[self._offer] > 0:
-            z += OFFER
+            z += OFFER + break_even(float(row[self._value]), float(row[self._cost]))
         return 1.0 / (1.0 + math.exp(-z))
 
     def predict_many(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The conversion probabilities of rows of shape (n, n_features), as shape (n,)."""
         return np.array([self.predict_one(row) for row in rows], dtype=np.float64)
+
+
+def break_even(value: float, cost: float) -> float:
+    """The log-odds that pay for an offer's cost with a visitor who is as likely as not to convert, at most 1.
+
+    Whoever puts an offer that costs something into a book expects it to earn that; without this the cheapest would
+    be preferred until enough is known of the others. It breaks even where p(offer) · (value − cost) = p(none) · value.
+
+    >>> round(break_even(40.0, 4.0), 2), break_even(40.0, 0.0), break_even(4.0, 40.0)
+    (0.21, 0.0, 1.0)
+    """
+    if not cost > 0.0:
+        return 0.0
+    return min(2.0 * math.log(value / (value - cost)), MOST_FOR_COST) if value > cost else MOST_FOR_COST
 
 
 def churn_prior(gap_days: float, n_sessions: float, n_purchases: float) -> float:

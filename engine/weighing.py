@@ -38,7 +38,9 @@ def weigh(
     p_none = reading.conversion
     chances = _chances(options, inputs, world, reading)
     if len(options) > len(passed):
-        options, chances = _best_steps(options, chances, p_none)
+        # The prior assumes of every step that it earns its cost: no outcome has told them apart.
+        untold = world.model is None or world.model.kind == "prior"
+        options, chances = _best_steps(options, chances, None if untold else p_none)
     posteriors, segment = world.posteriors, decision.segments[0] if decision.segments else ANY
     if posteriors is not None and p_none is not None:
         p_none = moved(p_none, posteriors.shift(f"{decision.campaign}.", segment))

@@ -19,6 +19,7 @@ from engine.explain import explain
 from engine.explain_offers import TEXTS
 from engine.inputs import Inputs
 from engine.periods import DAY_MS, period_of
+from engine.prior import PriorModel
 from engine.supply import Forced, Supply
 from engine.terms import CompiledDiscount
 from engine.windows import Window, parse_local
@@ -284,6 +285,11 @@ def test_the_step_that_is_worth_most_is_given(slope: float, amount: float) -> No
     best = max(worths, key=lambda a: worths[a])
     assert [item.discount for item in decision.items] == [best]
     assert (best == amount) or slope == 0.03
+
+
+def test_of_what_the_prior_alone_believes_the_smallest_step_is_given() -> None:
+    w, read = discounted(PriorModel())
+    assert [item.discount for item in run(read, w).items] == [2.0]
 
 
 def test_a_sure_buyer_gets_no_discount_and_a_hesitant_one_does() -> None:

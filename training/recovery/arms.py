@@ -17,13 +17,13 @@ MOBILE = ("ios", "android")
 
 
 class Arm(Protocol):
-    """One way of answering. `sees` every event, `answers` every question, and may `learn` when a day is over."""
+    """One way of answering. `sees` every event, `answers` every question, and may `learn` when an hour is over."""
 
     def sees(self, step: Send) -> None: ...
 
     def answers(self, step: Ask) -> Shown | None: ...
 
-    def learn(self, day: int, now_ms: int) -> None: ...
+    def learn(self, hour: int, now_ms: int) -> None: ...
 
 
 class NoOffers:
@@ -36,7 +36,7 @@ class NoOffers:
         """Nothing, to anybody."""
         return None
 
-    def learn(self, day: int, now_ms: int) -> None:
+    def learn(self, hour: int, now_ms: int) -> None:
         """There is nothing to learn from."""
 
 
@@ -77,10 +77,10 @@ class Engine(NoOffers):
         offer = next((item.id for item in decision.items if item.kind == "offer"), None)
         return None if offer is None else Shown(offer, key)
 
-    def learn(self, day: int, now_ms: int) -> None:
-        """Train on what has matured, and put the new model in force."""
+    def learn(self, hour: int, now_ms: int) -> None:
+        """Have the school put in force what it has learned."""
         if self._school is not None:
-            self._school.end_day(self.kiosk, day, now_ms)
+            self._school.end_hour(self.kiosk, hour, now_ms)
 
 
 class TrueModel(PriorModel):
@@ -129,7 +129,7 @@ class Oracle(Engine):
 class School(Protocol):
     """Turns what was decided and what came of it into the next model."""
 
-    def end_day(self, kiosk: Kiosk, day: int, now_ms: int) -> None: ...
+    def end_hour(self, kiosk: Kiosk, hour: int, now_ms: int) -> None: ...
 
 
 def addressed(step: Ask) -> bool:

@@ -23,6 +23,8 @@ FEWEST: Final = 500
 """Decisions with a choice before the first fit, as for the trainer."""
 OFTEN_DAYS, EVERY_DAYS = 14, 3
 """A model is fitted daily for so many days, then every so many."""
+GROWTH: Final = 1.05
+"""Posteriors follow where so many times as much has matured, looked at hourly; those of the trainer each minute."""
 
 
 class School:
@@ -37,7 +39,7 @@ class School:
         self._window = Window(capacity=2_000_000)
         self._attribution = Attribution(1, {book.version: book}.get, self._window.get)
         self.models: list[Model] = []
-        self._n_taught = 0
+        self._n_taught = self._n_matured = 0
 
     def hear(self, record: Record, at: DecisionId) -> None:
         """A record as it is written."""
@@ -46,22 +48,30 @@ class School:
             return
         self._window.upsert(self._attribution.observe(0, (at.epoch, at.seq), [record]))
 
-    def end_day(self, kiosk: Kiosk, day: int, now_ms: int) -> None:
-        """Put new posteriors in force, and before them a new model where it is time and enough has matured."""
+    def end_hour(self, kiosk: Kiosk, hour: int, now_ms: int) -> None:
+        """Put in force what has been learned: a model at the end of a day, posteriors whenever enough is new."""
         kiosk.pass_time(now_ms)
         self._window.upsert(self._attribution.advance(0, now_ms))
+        day, new_model = (hour + 1) // 24 - 1, False
+        if (hour + 1) % 24 == 0 and (day < OFTEN_DAYS or day % EVERY_DAYS == 0):
+            new_model = self._fit(kiosk, day)
+        if not new_model and self._window.n_matured <= GROWTH * self._n_matured:
+            return
+        found, answers = self._window.matured(), kiosk.world.model
+        if answers is None or not found.y.any():
+            return
+        self._n_taught += 1
+        self._n_matured = len(found.y)
+        posteriors = Posteriors(f"p{self._n_taught}", beliefs_of(found, answers.predict_many))
+        kiosk.world = replace(kiosk.world, posteriors=posteriors)
+
+    def _fit(self, kiosk: Kiosk, day: int) -> bool:
         found = self._window.matured()
         chosen = np.flatnonzero(found.propensity < 1.0)
         y = found.y[chosen]
-        if not 0 < y.sum() < len(y):
-            return
-        answers = kiosk.world.model
-        if len(y) >= FEWEST and (day < OFTEN_DAYS or day % EVERY_DAYS == 0):
-            table = rows_table(found.x[chosen], y, found.t_ms[chosen], "simulation")
-            model = fit(table, FOR_OFFERS, self._seed + day)
-            self.models.append(model)
-            answers = model.predictor()
-        assert answers is not None
-        self._n_taught += 1
-        posteriors = Posteriors(f"p{self._n_taught}", beliefs_of(found, answers.predict_many))
-        kiosk.world = replace(World(kiosk.world.book, answers, posteriors=posteriors), arm=kiosk.world.arm)
+        if len(y) < FEWEST or not 0 < y.sum() < len(y):
+            return False
+        model = fit(rows_table(found.x[chosen], y, found.t_ms[chosen], "simulation"), FOR_OFFERS, self._seed + day)
+        self.models.append(model)
+        kiosk.world = replace(World(kiosk.world.book, model.predictor()), arm=kiosk.world.arm)
+        return True

@@ -14,14 +14,15 @@ from engine.prior import PriorModel
 from engine.simulation import Send, Truth
 from engine.simulation import World as Shop
 from engine.simulation.steps import Reply
-from engine.simulation.world import DAY_MS
 from engine.world import World
 from training.recovery.arms import Arm, Engine, NoOffers, Oracle, TrueModel, Unbound, addressed
 from training.recovery.funnel import Session
 from training.recovery.kiosk import Kiosk, ReadContext
 from training.recovery.school import School
 
-WEEK_MS: Final = 7 * DAY_MS
+HOUR_MS: Final = 3_600_000
+WEEK_HOURS: Final = 7 * 24
+WEEK_MS: Final = WEEK_HOURS * HOUR_MS
 START_MS: Final = 1_789_948_800_000
 """A Monday, 00:00 UTC."""
 ARMS: Final = ("engine", "rules", "always", "holdout", "oracle", "unbound")
@@ -57,17 +58,17 @@ def live(plan: Plan, arm_name: str, data: dict[str, Any], read_context: ReadCont
     """All weeks under one arm. `data` is the campaign book; `told` hears of each week that is over."""
     truth = Truth()
     arm, school = _arm(plan, arm_name, data, truth, read_context)
-    lived, day, week = Lived(), 0, 0
+    lived, hour = Lived(), 0
     steps = Shop(plan.seed, truth, per_day=plan.n_visitors / (7 * plan.weeks)).steps(START_MS)
     reply: Reply = None
     while (step := steps.send(reply)).t_ms < START_MS + plan.weeks * WEEK_MS:
         reply = None
-        while step.t_ms >= START_MS + (day + 1) * DAY_MS:
-            arm.learn(day, START_MS + (day + 1) * DAY_MS)
-            day += 1
-            if told is not None and day % 7 == 0:
-                told(arm_name, day // 7)
-        week = day // 7
+        while step.t_ms >= START_MS + (hour + 1) * HOUR_MS:
+            arm.learn(hour, START_MS + (hour + 1) * HOUR_MS)
+            hour += 1
+            if told is not None and hour % WEEK_HOURS == 0:
+                told(arm_name, hour // WEEK_HOURS)
+        week = hour // WEEK_HOURS
         if isinstance(step, Send):
             arm.sees(step)
             key = _visit_of(step)
