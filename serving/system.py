@@ -9,37 +9,33 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib.resources import files
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeVar, cast
 
 import httpx
 
-from actors.archive_settings import DAY_MS, ArchiveSettings
 from actors.datalock import DataLock
 from actors.embedded import EmbeddedStore
 from actors.experiments_board import ExperimentsHost
-from actors.hosting import HostOptions, epoch_ms
+from actors.hosting import epoch_ms
 from actors.messenger_host import MessengerHost
 from actors.publishing import Publisher
-from actors.shard_settings import ShardSettings
 from actors.stores import Stores
 from actors.supervisor import Supervisor
 from actors.valkey import probe_durability, valkey_stores
 from actors.valkey_client import connect
 from engine.errors import Conflict, InvalidInput, KairosError, Unavailable
 from serving.draining import end_draining, say_draining
-from serving.keys import ENVIRONMENT, KeyRing, parse_environment
-from serving.places import places_of
+from serving.keys import ENVIRONMENT, parse_environment
 from serving.processes import RunRecord, port_holder
 from serving.proxy_traffic import await_replicas
 from serving.published import ensure_book
 from serving.rollout_options import rollout_options
 from serving.run_dir import RunDir
-from serving.settings import Settings, load_settings
+from serving.shard_options import shard_options
 from serving.training_options import trainer_options
+from serving.up_options import UpOptions
 from serving.webhooks import destinations_of, http_post
 
 READY_WITHIN_S: Final = 90.0
@@ -53,45 +49,6 @@ SAMPLE: Final = "cart_recovery.yaml"
 
 Say = Callable[[str], None]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class UpOptions:
-    """What `kairos up` was asked for; None means: as the settings say."""
-
-    port: int | None = None
-    host: str | None = None
-    data_dir: Path | None = None
-    n_shards: int | None = None
-    n_ingress: int = 1
-    redis_url: str | None = None
-    book: Path | None = None
-    allow_weak_store: bool = False
-    dashboard: bool = False
-    settings: Path | None = None
-    keys: Path | None = None
-    environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
-
-    def resolved(self) -> Settings:
-        """The settings with these options on top.
-
-        Raises:
-            InvalidInput: `bad_settings`, `keys_required`, `bad_keys`, `bad_geoip_file`, `archive_not_shared`.
-        """
-        settings = load_settings(
-            self.settings, self.environ, port=self.port, host=self.host, data_dir=self.data_dir,
-            n_shards=self.n_shards, redis_url=self.redis_url, keys_file=self.keys,
-            store_durability="any" if self.allow_weak_store else None,
-        )  # fmt: skip
-        KeyRing.load(settings, self.environ).check_bind(settings)
-        places_of(settings)
-        if "RAY_ADDRESS" in self.environ and settings.archive.place is None:
-            raise InvalidInput(
-                "archive_not_shared",
-                "on a Ray cluster every node must reach the archive: set KAIROS_ARCHIVE__PLACE to s3://bucket/prefix, "
-                "or to a folder that all nodes share",
-            )
-        return settings
 
 
 class System:
@@ -250,16 +207,9 @@ class System:
         self._record.note(settings.port)
         self._runtime = RayRuntime()
         self._say(f"starting {settings.n_shards} shards and {options.n_ingress} ingress behind Ray Serve")
-        shard_settings = ShardSettings(
-            expire_after_ms=int(settings.retention.profiles_days * DAY_MS),
-            rates=tuple(sorted(settings.rates.items())),
-            max_users_per_device=settings.identity.max_users_per_device,
-        )
         # Shards listen on loopback while there is one machine, else on their node's own address.
         listen = "" if address else "127.0.0.1"
-        archived = (settings.archive_place, archiving(settings))
-        hosts = [HostOptions(i, self._url, listen, shard_settings, *archived) for i in range(settings.n_shards)]
-        shards = asyncio.create_task(self._runtime.start_shards(hosts))
+        shards = asyncio.create_task(self._runtime.start_shards(shard_options(settings, self._url, listen)))
         try:
             await beside(deployment.start_serve, settings.host, settings.port)
             keys = tuple(parse_environment(options.environ.get(ENVIRONMENT, "")))
@@ -342,16 +292,6 @@ class System:
             await asyncio.to_thread(self._record.close)
             await asyncio.to_thread(self._run_dir.remove)
             self._lock.release()
-
-
-def archiving(settings: Settings) -> ArchiveSettings:
-    """The limits of tail and retention as the shards' archivers take them."""
-    held, kept = settings.archive, settings.retention
-    return ArchiveSettings(
-        tail_bytes=held.tail_bytes, hard_bytes=held.hard_bytes, segment_bytes=held.segment_bytes,
-        tail_age_ms=int(held.tail_days * DAY_MS), signals_ms=int(kept.signals_days * DAY_MS),
-        decisions_ms=int(kept.decisions_days * DAY_MS), profiles_ms=int(kept.profiles_days * DAY_MS),
-    )  # fmt: skip
 
 
 def _take_signals_back() -> None:

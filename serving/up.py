@@ -7,9 +7,8 @@ import signal
 import sys
 from contextlib import suppress
 
-from serving.system import System, UpOptions
-
-__all__ = ["UpOptions", "run_up"]
+from serving.system import System
+from serving.up_options import UpOptions
 
 
 def run_up(options: UpOptions) -> int:

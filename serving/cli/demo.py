@@ -54,7 +54,8 @@ def demo(
 async def _with_system(
     drive: Callable[..., Coroutine[Any, Any, None]], port: int, data_dir: Path, shards: int, loop: bool
 ) -> None:
-    from serving.system import System, UpOptions
+    from serving.system import System
+    from serving.up_options import UpOptions
 
     environ, book = dict(os.environ), None
     if loop:

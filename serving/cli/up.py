@@ -39,7 +39,8 @@ def up(
     ] = False,
 ) -> None:
     """Start Kairos; prints one line `ready http://…` when a request has really been answered. Ctrl-C stops it."""
-    from serving.up import UpOptions, run_up
+    from serving.up import run_up
+    from serving.up_options import UpOptions
 
     options = UpOptions(
         port=port, host=host, data_dir=data_dir, n_shards=shards, n_ingress=ingress, redis_url=redis_url or None,

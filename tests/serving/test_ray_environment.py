@@ -19,7 +19,8 @@ from actors.datalock import DataLock
 from engine.errors import Conflict
 from serving.processes import RunRecord
 from serving.ray_environment import free_ports, haproxy_binary, serve_environment, token_file
-from serving.system import System, UpOptions
+from serving.system import System
+from serving.up_options import UpOptions
 from tests.serving.running import until
 
 ASSETS = Path(__file__).parents[2] / "serving" / "assets"

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from actors.archive_settings import DAY_MS
 from actors.trainer_settings import TrainerSettings
 from engine import errors
 from engine.errors import InvalidInput, KairosError
 from serving.problems import STATUS, problem_of, status_of
 from serving.settings import Settings, load_settings
+from serving.shard_options import shard_options
 from serving.training_options import trainer_options
+from serving.up_options import UpOptions
 
 
 def test_the_file_beats_the_default_the_environment_the_file_and_arguments_all(tmp_path: Path) -> None:
@@ -76,8 +79,6 @@ def test_every_error_of_the_tree_has_a_status() -> None:
 
 
 def test_a_cluster_needs_an_archive_that_its_nodes_share() -> None:
-    from serving.system import UpOptions
-
     joined = {"RAY_ADDRESS": "auto"}
     with pytest.raises(InvalidInput) as refusal:
         UpOptions(environ=joined).resolved()
@@ -93,6 +94,22 @@ def test_alone_the_archive_is_in_the_data_directory() -> None:
 def test_a_hard_limit_leaves_room_for_tail_and_segment() -> None:
     with pytest.raises(InvalidInput, match="hard_bytes"):
         load_settings(None, {"KAIROS_ARCHIVE__TAIL_BYTES": str(64 * 1024 * 1024)})
+
+
+def test_the_settings_of_retention_and_archive_reach_every_shard_in_its_units() -> None:
+    given = {
+        "KAIROS_RETENTION__PROFILES_DAYS": "2",
+        "KAIROS_RETENTION__DECISIONS_DAYS": "0.5",
+        "KAIROS_ARCHIVE__PLACE": "/a",
+        "KAIROS_RATES": "{USD: 0.9, GBP: 1.2}",
+    }
+    options = shard_options(load_settings(None, given, n_shards=3), "redis://h", "127.0.0.1")
+    assert [(o.index, o.redis_url, o.listen_host, o.archive) for o in options] == [
+        (i, "redis://h", "127.0.0.1", "/a") for i in range(3)
+    ]
+    shard, archiving = options[0].settings, options[0].archiving
+    assert (shard.expire_after_ms, shard.rates) == (2 * DAY_MS, (("GBP", 1.2), ("USD", 0.9)))
+    assert (archiving.profiles_ms, archiving.decisions_ms) == (2 * DAY_MS, DAY_MS // 2)
 
 
 def test_the_settings_of_training_reach_the_trainer_in_its_units():
