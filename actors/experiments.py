@@ -23,6 +23,8 @@ from training.window import Window
 Told = Callable[[float], Awaitable[None]]
 SLACK_MS: Final = 5_000
 """How long what a shard has received may be on its way into the journal."""
+TELL_EVERY_MS: Final = 1_000
+"""How often it is told how much of the journal has been read; a day's may take minutes."""
 _VARIANTS: Final = 14
 
 
@@ -46,14 +48,17 @@ class ExperimentReader:
         self._offsets: list[Position | None] = []
         self._attribution: Attribution | None = None
 
-    async def advance(self, told: Told | None = None) -> int:
-        """Read everything that has come; how many entries that were. `told` hears meanwhile which share is read."""
+    async def advance(self, told: Told | None = None, tell_every_ms: int = TELL_EVERY_MS) -> int:
+        """Read everything that has come; how many entries that were.
+
+        `told` hears now and then which share is read, the first time when the reading has taken `tell_every_ms`.
+        """
         if self._attribution is None:
             n = (await self._stores.table.read()).n_partitions
             self._offsets = [None] * n
             self._attribution = Attribution(n, self._books.get, self._window.get)
         read = 0
-        now_ms = self._clock()
+        now_ms = told_ms = self._clock()
         for partition in range(len(self._offsets)):
             while rows := await self._history.read(partition, self._offsets[partition], CHUNK):
                 read += len(rows)
@@ -62,7 +67,8 @@ class ExperimentReader:
                     self._offsets[partition] = position
                 # Others have a turn: a long journal is read beside everything else.
                 await asyncio.sleep(0)
-                if told is not None:
+                if told is not None and (at_ms := self._clock()) - told_ms >= tell_every_ms:
+                    told_ms = at_ms
                     await told(partition / len(self._offsets))
             self._keep(self._attribution.advance(partition, now_ms - SLACK_MS))
         return read

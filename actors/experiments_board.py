@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.archive import open_archive
@@ -18,7 +19,7 @@ from actors.valkey import valkey_stores
 from engine.errors import KairosError
 
 if TYPE_CHECKING:
-    from actors.experiments import ExperimentReader, Told
+    from actors.experiments import ExperimentReader
 
 log = logging.getLogger("kairos.experiments")
 
@@ -26,8 +27,6 @@ RESULTS, WANTED, PROGRESS = "experiments/results", "experiments/wanted", "experi
 FRESH_MS: Final = 10_000
 """Results younger than this are given as they are."""
 EVERY_S: Final = 0.5
-TELL_EVERY_MS: Final = 1_000
-"""How often it is said how much of the journal has been read; a day's may take minutes."""
 _LOOK_S: Final = 0.1
 
 
@@ -102,7 +101,7 @@ class ExperimentsHost:
 
                             history = History(stores.journal, segments, foreign=True)
                             reader = ExperimentReader(stores, history, self._clock)
-                        await reader.advance(self._teller(stores.documents))
+                        await reader.advance(partial(self._tell, stores.documents))
                         found = {"experiments": await reader.results(), "asOfMs": now_ms}
                         await _put(stores.documents, RESULTS, found)
                         answered_ms = now_ms
@@ -114,17 +113,8 @@ class ExperimentsHost:
         finally:
             await stores.close()
 
-    def _teller(self, documents: Documents) -> Told:
-        last_ms = self._clock()
-
-        async def tell(share: float) -> None:
-            nonlocal last_ms
-            now_ms = self._clock()
-            if now_ms - last_ms >= TELL_EVERY_MS:
-                last_ms = now_ms
-                await _put(documents, PROGRESS, {"share": share, "at_ms": now_ms})
-
-        return tell
+    async def _tell(self, documents: Documents, share: float) -> None:
+        await _put(documents, PROGRESS, {"share": share, "at_ms": self._clock()})
 
     def stop(self) -> None:
         """End it; what was read is read again after the next start."""

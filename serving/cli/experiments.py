@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from time import monotonic
 from typing import Annotated, Any, Final
 
 import typer
@@ -14,7 +13,7 @@ import typer
 from engine.durations import duration_text
 from serving.running import store_address
 
-SAY_EVERY_S: Final = 2.0
+SAY_EVERY_MS: Final = 2_000
 
 
 def experiments(
@@ -49,23 +48,14 @@ async def _read(address: str, place: str) -> list[dict[str, Any]]:
     try:
         history = History(stores.journal, Segments(open_archive(place)), foreign=True)
         reader = ExperimentReader(stores, history, epoch_ms)
-        await reader.advance(_say_progress())
+        await reader.advance(_say, SAY_EVERY_MS)
         return await reader.results()
     finally:
         await stores.close()
 
 
-def _say_progress() -> Callable[[float], Awaitable[None]]:
-    """Says now and then how far the journal is read, to who looks on: a day's takes minutes."""
-    next_s = monotonic() + SAY_EVERY_S
-
-    async def say(share: float) -> None:
-        nonlocal next_s
-        if monotonic() >= next_s:
-            next_s = monotonic() + SAY_EVERY_S
-            typer.echo(f"reading the journal: {share:.0%}", err=True)
-
-    return say
+async def _say(share: float) -> None:
+    typer.echo(f"reading the journal: {share:.0%}", err=True)
 
 
 def lines_of(found: list[dict[str, Any]]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -99,6 +100,21 @@ async def test_reading_on_adds_what_is_new_and_nothing_twice(town: Town) -> None
     await reader.advance()
     (told,) = await reader.results()
     assert sum(v["assigned"] for v in told["variants"]) == N + 1
+
+
+@pytest.mark.parametrize(("turn_ms", "shares"), [(499, []), (500, [0.5]), (1_000, [0.0, 0.5])])
+async def test_a_reading_that_takes_its_time_tells_now_and_then_how_far_it_is(
+    town: Town, turn_ms: int, shares: list[float]
+) -> None:
+    told: list[float] = []
+
+    async def tell(share: float) -> None:
+        told.append(share)
+
+    turns = itertools.count(town.clock.now_ms, turn_ms)
+    reader = ExperimentReader(town.stores, History(town.stores.journal, None), lambda: next(turns))
+    await reader.advance(tell)
+    assert told == shares
 
 
 async def test_a_threshold_is_proposed_from_recorded_sessions(town: Town) -> None:
