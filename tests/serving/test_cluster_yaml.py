@@ -80,7 +80,7 @@ def test_every_command_is_valid_shell():
 
 
 def test_what_the_comments_tell_to_run_are_options_that_exist():
-    from tests.serving.test_cli import help_of
+    from tests.serving.command_line import help_of
 
     options = set(
         re.findall(r"--[a-z-]+", FILE.read_text(encoding="utf-8").partition("kairos up")[2].partition("'")[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 from serving.books import read_book
 from serving.cli import COMMANDS
 from serving.settings import load_settings
-from tests.serving.test_cli import help_of
+from tests.serving.command_line import help_of
 
 PLACES = Path(__file__).parents[2]
 TEXT = (PLACES / "README.md").read_text(encoding="utf-8")
