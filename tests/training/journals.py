@@ -59,6 +59,7 @@ BOOK: dict[str, Any] = {
 WORLD = World(compile_book(load_book(BOOK), "b1"), PriorModel())
 KEY = b"k" * 32
 N = 4
+A, B, U = "anon:a", "anon:b", "user:u"
 Entry = tuple[int, tuple[int, int], list[Record | None]]
 
 
@@ -146,6 +147,38 @@ class Scribe:
         self.now_ms += ms
 
 
+def written(script: list[tuple[str, Any, Any]]) -> Scribe:
+    """What shards would write of a script: a verb and what it is about, step by step."""
+    shop, last = Scribe(), ""
+    for verb, one, two in script:
+        shop.wait(one if verb == "wait" else 7)
+        if verb == "decide":
+            last = shop.decide(one, placement=two)
+        elif verb == "visit":
+            shop.visit(one)
+        elif verb in ("order", "late", "refuse"):
+            flags = NO_TRAINING if verb == "refuse" else 0
+            shop.order(one, two, t_ms=shop.now_ms - (400_000 if verb == "late" else 0), flags=flags)
+        elif verb in ("order_refunded", "order_cancelled"):
+            some = {"value": 40.0} if one == A and verb == "order_refunded" else {}
+            shop.signal(one, verb, {"order_id": two, **some})
+        elif verb in ("offer_viewed", "offer_clicked"):
+            shop.signal(one, verb, {"offer_id": "gift", **({"decision_id": last} if two and last else {})})
+        elif verb == "reward" and last:
+            shop.reward(last, two, 1.0)
+        elif verb == "supersede" and last:
+            shop.supersede(last)
+        elif verb == "bot":
+            shop.send(one, "scroll", flags=BOT, px=1.0)
+        elif verb == "link" and one not in shop.roots:
+            shop.link(one, two)
+        elif verb == "unlink" and one in shop.roots:
+            shop.unlink(one)
+        elif verb == "erase":
+            shop.erase(one)
+    return shop
+
+
 class Reader:
     """Attribution over a window, as learning puts them together."""
 
@@ -186,4 +219,7 @@ def learned(scribe: Scribe, after_ms: int = 60 * MINUTE) -> Reader:
     return Reader().read(scribe.entries).advance(scribe.now_ms + after_ms)
 
 
-__all__ = ["BOOK", "BOT", "KEY", "NO_TRAINING", "WORLD", "Entry", "N", "Reader", "Scribe", "books", "learned", "mark"]
+__all__ = [
+    "BOOK", "BOT", "KEY", "NO_TRAINING", "WORLD", "A", "B", "Entry", "N", "Reader", "Scribe", "U", "books", "learned",
+    "mark", "written",
+]  # fmt: skip
