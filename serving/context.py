@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+import orjson
+
 from serving.agents import UNKNOWN, Agent, AgentReader
 from serving.client_hints import with_hints
 from serving.networks import network_of
@@ -16,9 +18,22 @@ from serving.places import NOWHERE, Places
 
 Context = dict[str, Any]
 
+CACHE: Final = 4096
+"""Contexts that are remembered, of at most `MOST_REMEMBERED` bytes or characters, headers included."""
+MOST_REMEMBERED: Final = 2048
+_READ: Final = (
+    "userAgent", "userAgentData", "os", "device", "network", "location", "timezone", "locale",
+)  # fmt: skip
+"""What is read of a raw context: pages, screens and campaigns differ where all of this is the same."""
 _NOTHING: Final[Mapping[str, Any]] = {}
 _BROWSERS: Final = ("mozilla/", "opera/")
 _CRAWLERS: Final = re.compile(r"bot\b|crawler|spider|slurp", re.IGNORECASE)
+
+
+Whereabouts = tuple[float | None, float | None, str | None, str | None, str | None]
+"""Latitude, longitude, country, city and time zone."""
+QUARTER_MS: Final = 900_000
+"""A quarter of an hour, by which all clocks of the world differ."""
 
 
 class Hints(NamedTuple):
@@ -41,13 +56,19 @@ class Hints(NamedTuple):
     forwarded: str | None = None
 
 
+N_DEVICE_HINTS: Final = Hints._fields.index("peer")
+"""The hints before it are about the device."""
+
+
 class ContextReader:
-    """Normalises contexts; user agents and time zones are remembered. Wrong values count as not given."""
+    """Normalises contexts; what was read of the last ones is remembered. Wrong values count as not given."""
 
     def __init__(self, agents: AgentReader | None = None, places: Places | None = None) -> None:
         self._agents = agents or AgentReader()
         self._places = places
         self._zone = lru_cache(maxsize=1024)(_zone)
+        self._local = lru_cache(maxsize=1024)(self._local_time)
+        self._again = lru_cache(maxsize=CACHE)(self._told)
 
     def read(self, raw: object, hints: Hints, now_ms: int, *, locate: bool = True) -> Context:
         """The normalised context, as it is recorded.
@@ -56,33 +77,54 @@ class ContextReader:
         its own word; a program that calls on somebody's behalf (curl, an HTTP library) says nothing about the visitor.
         `locate`: whether a place may be derived from the address, which wants the visitor's consent.
         """
-        context = raw if isinstance(raw, dict) else _NOTHING
-        agent = self._agent(context, hints)
-        network = _mapping(context, "network")
-        location = _mapping(context, "location")
-        lat, lon, country, city = _place(location) if location else (None, None, None, None)
-        zone_name = _text(context, "timezone", 64)
+        device, place = self._remembered(raw, hints)
+        lat, lon, country, city, zone_name = place
         if self._places is not None and locate:
-            place = self._places.of(hints.peer, hints.forwarded, now_ms)
-            if place is not NOWHERE:
-                zone_name = zone_name or place.timezone
+            found = self._places.of(hints.peer, hints.forwarded, now_ms)
+            if found is not NOWHERE:
+                zone_name = zone_name or found.timezone
                 if country is None and lat is None:
-                    country, city, lat, lon = place.country, city or place.city, place.lat, place.lon
-        zone = self._zone(zone_name) if zone_name is not None else None
+                    country, city, lat, lon = found.country, city or found.city, found.lat, found.lon
         hour = weekday = None
-        if zone is not None:
-            local = datetime.fromtimestamp(now_ms / 1000, zone)
-            hour, weekday = local.hour, local.weekday()
+        if zone_name is not None:
+            zone_name, hour, weekday = self._local(zone_name, now_ms // QUARTER_MS)
         return {
+            **device,
+            "timezone": zone_name, "local_hour": hour, "weekday": weekday,
+            "lat": lat, "lon": lon, "country": country, "city": city,
+        }  # fmt: skip
+
+    def _remembered(self, raw: object, hints: Hints) -> tuple[Context, Whereabouts]:
+        """What context and headers say, but for the time: many visitors say the same."""
+        context = raw if isinstance(raw, dict) else _NOTHING
+        told = orjson.dumps([context.get(name) for name in _READ])
+        device_hints = hints[:N_DEVICE_HINTS]
+        if len(told) + len("".join(filter(None, device_hints))) > MOST_REMEMBERED:
+            return self._told(told, device_hints)
+        return self._again(told, device_hints)
+
+    def _told(self, told: bytes, device_hints: tuple[str | None, ...]) -> tuple[Context, Whereabouts]:
+        context, hints = dict(zip(_READ, orjson.loads(told), strict=True)), Hints(*device_hints)
+        agent = self._agent(context, hints)
+        network, location = _mapping(context, "network"), _mapping(context, "location")
+        device: Context = {
             "device": agent.device, "os": agent.os, "browser": agent.browser, "bot": agent.bot,
             "network": network_of(
                 network, effective_type=hints.effective_type, rtt=hints.rtt, downlink=hints.downlink
             ),
             "save_data": network.get("saveData") is True or (hints.save_data or "").lower() == "on",
             "locale": _locale(context, hints),
-            "timezone": None if zone is None else zone_name, "local_hour": hour, "weekday": weekday,
-            "lat": lat, "lon": lon, "country": country, "city": city,
         }  # fmt: skip
+        place = _place(location) if location else (None, None, None, None)
+        return device, (*place, _text(context, "timezone", 64))
+
+    def _local_time(self, zone_name: str, quarter: int) -> tuple[str | None, int | None, int | None]:
+        """A zone's name, and hour and weekday there in a quarter of an hour; nothing of a zone that there is not."""
+        zone = self._zone(zone_name)
+        if zone is None:
+            return None, None, None
+        local = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, zone)
+        return zone_name, local.hour, local.weekday()
 
     def _agent(self, context: Mapping[str, Any], hints: Hints) -> Agent:
         given = _text(context, "userAgent", 1024)

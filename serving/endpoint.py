@@ -81,7 +81,7 @@ class Call(NamedTuple):
     def hints(self) -> Hints:
         """The headers about the visitor's device, and who sent them."""
         headers, peer = self.headers, self.scope.get("client")
-        told = {name: headers[header].decode(_ENCODING) for header, name in _HINTS.items() if header in headers}
+        told = {_HINTS[name]: headers[name].decode(_ENCODING) for name in _HINTS.keys() & headers.keys()}
         return Hints(**told, peer=None if peer is None else peer[0])
 
     def query(self, name: str) -> str | None:
