@@ -46,7 +46,9 @@ class IngressReplica:
         answer_in_one_task()
         write_once()
         ingress = Ingress(self._options)
-        go_straight(ingress, HOT)
+        settings = self._options.settings
+        asks_for_client = settings.first_party.enabled or settings.geoip.file is not None
+        go_straight(ingress, HOT, asks_for_client=asks_for_client)
         return ingress
 
 

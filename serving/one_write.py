@@ -25,6 +25,13 @@ class OneWrite:
             self._loop.call_soon(self._flush)
         self._chunks.append(chunk)
 
+    def write_at_once(self, whole: bytes) -> None:
+        """Send a response that nothing more belongs to, after what was written before it."""
+        if self._chunks:
+            self._chunks.append(whole)
+        elif not self._transport.is_closing():
+            self._transport.write(whole)
+
     def _flush(self) -> None:
         chunks, self._chunks = self._chunks, []
         if chunks and not self._transport.is_closing():

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.whole_answer import whole
+
 
 class Slots(Protocol):
     """What is needed of Serve's semaphore."""
@@ -43,14 +45,23 @@ class Straight:
         await slots.acquire()
         self._count(1)
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, whole(send))
         finally:
             self._count(-1)
             slots.release()
 
 
-def go_straight(app: ASGIApp, paths: Collection[str]) -> None:
-    """In a replica, before it listens: let the hot calls reach `app` directly."""
+    def ahead_of(self, others: ASGIApp) -> Straight:
+        """The same, in front of `others`."""
+        return Straight(self._app, others, self._paths, self._slots, self._count)
+
+
+def go_straight(app: ASGIApp, paths: Collection[str], *, asks_for_client: bool) -> None:
+    """In a replica, before it listens: let the hot calls reach `app` directly.
+
+    `asks_for_client`: whether `app` asks who holds the connection, and by what scheme; uvicorn then puts the client of
+    a proxy on this machine into the place of the proxy first.
+    """
     http: Any = import_module("ray.serve._private.http_util")
     common: Any = import_module("ray.serve._private.common")
     wrap = http._apply_middlewares
@@ -68,3 +79,19 @@ def go_straight(app: ASGIApp, paths: Collection[str]) -> None:
         return Straight(app, others, paths, replica._semaphore, count)
 
     http._apply_middlewares = wrapped
+    if not asks_for_client:
+        _leave_proxies()
+
+
+def _leave_proxies() -> None:
+    config: Any = import_module("uvicorn.config").Config
+    load = config.load
+
+    def loaded(self: Any) -> None:
+        load(self)
+        app = self.loaded_app
+        inner = getattr(app, "app", None)
+        if isinstance(inner, Straight):
+            self.loaded_app = inner.ahead_of(app)
+
+    config.load = loaded

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+import uvicorn
 
 from serving.straight import Straight, go_straight
 
@@ -77,7 +78,7 @@ async def test_serve_still_has_what_the_straight_way_is_made_of(monkeypatch: pyt
     monkeypatch.setattr(http_util, "_apply_middlewares", http_util._apply_middlewares)
     app = Place()
     app.may_end.set()
-    go_straight(app, ["/v1/decide"])
+    go_straight(app, ["/v1/decide"], asks_for_client=True)
 
     class Metrics(replica.ReplicaMetricsManager):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -95,3 +96,27 @@ async def test_serve_still_has_what_the_straight_way_is_made_of(monkeypatch: pyt
     await way({"type": "http", "method": "POST", "path": "/v1/decide"}, None, None)
     assert app.reached == ["/v1/decide"]
     assert Replica._metrics_manager.get_num_ongoing_requests() == 0
+
+
+@pytest.mark.parametrize("asks_for_client", [False, True])
+async def test_proxies_are_asked_for_the_client_only_where_it_matters(
+    monkeypatch: pytest.MonkeyPatch, asks_for_client: bool
+) -> None:
+    house, clients = House(1), list[Any]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        clients.append(scope["client"][0])
+
+    http_util = import_module("ray.serve._private.http_util")
+    monkeypatch.setattr(http_util, "_apply_middlewares", http_util._apply_middlewares)
+    monkeypatch.setattr(uvicorn.Config, "load", uvicorn.Config.load)
+    go_straight(app, ["/v1/decide"], asks_for_client=asks_for_client)
+    way = Straight(app, app, ["/v1/decide"], house.slots, house.count)
+    config = uvicorn.Config(lambda: way, factory=True, log_config=None)
+    config.load()
+    served: Any = config.loaded_app
+    for path in ("/v1/decide", "/v1/id"):
+        headers = [(b"x-forwarded-for", b"203.0.113.9")]
+        scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "client": ("127.0.0.1", 1)}
+        await served(scope, None, None)
+    assert clients == ["203.0.113.9" if asks_for_client else "127.0.0.1", "203.0.113.9"]
