@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
 from starlette.types import Message, Receive
 
 from engine.errors import InvalidInput, TooLarge, UnsupportedMedia
+from serving.alarms import Alarms
 from serving.problems import TooSlow
 
 HeaderMap = Mapping[bytes, bytes]
@@ -52,7 +54,7 @@ def _unsupported(given: bytes, expected: str) -> UnsupportedMedia:
     return UnsupportedMedia("unsupported_media_type", f"Content-Type: found {shown!r}, expected {expected}")
 
 
-async def read_body(receive: Receive, headers: HeaderMap, limit: int, timeout_s: float) -> bytes:
+async def read_body(receive: Receive, headers: HeaderMap, limit: int, timeout_s: float, alarms: Alarms) -> bytes:
     """The whole body, unpacked, of at most `limit` bytes.
 
     Raises:
@@ -66,7 +68,7 @@ async def read_body(receive: Receive, headers: HeaderMap, limit: int, timeout_s:
     task = asyncio.current_task(loop)
     assert task is not None
     struck: list[bool] = []
-    timer = loop.call_later(timeout_s, _strike, task, struck)
+    alarm = alarms.set(loop, loop.time() + timeout_s, partial(_strike, task, struck))
     try:
         body = await _receive_all(receive, limit + (limit >> 6) + 1024 if encoding else limit)
     except asyncio.CancelledError:
@@ -74,7 +76,7 @@ async def read_body(receive: Receive, headers: HeaderMap, limit: int, timeout_s:
             raise
         raise TooSlow("body_timeout", f"the body did not arrive within {timeout_s:g} s") from None
     finally:
-        timer.cancel()
+        alarms.off(alarm)
     if body is None:
         raise _too_large(limit)
     return body if encoding is None else _unpack(body, encoding.strip().lower(), limit)

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from actors.asking import Asks
 from engine.errors import Forbidden, KairosError
 from serving.agreements import Agreements
+from serving.alarms import Alarms
 from serving.bodies import ClientGone, HeaderMap, drain, read_body
 from serving.consent import ConsentReader
 from serving.context import ContextReader, Hints
@@ -61,6 +62,7 @@ class Room:
     experiments: ExperimentResults | None = None
     rollouts: RolloutDesk | None = None
     offer_keys: OfferKeys = field(default_factory=OfferKeys)
+    alarms: Alarms = field(default_factory=Alarms)
 
 
 class Call(NamedTuple):
@@ -127,7 +129,7 @@ class Endpoint:
             body = b""
             if self._limit is not None:
                 unread = False
-                body = await read_body(receive, headers, self._limit, self._timeout_s)
+                body = await read_body(receive, headers, self._limit, self._timeout_s, room.alarms)
             reply = await self._handle(Call(scope, headers, body, received_ms, started))
         except KairosError as error:
             reply = problem_of(error)

@@ -155,13 +155,15 @@ class Deciding:
 
         Nearly always the shard is known and connected: one frame out, one in, and a timer. Else `_ask_patiently`.
         """
-        ready = not request.gave_signals
-        begun = self._room.asks.begin(request.track, "decide", {**payload, READY: True} if ready else payload)
+        if not request.gave_signals:
+            payload[READY] = True
+        begun = self._room.asks.begin(request.track, "decide", payload)
+        payload.pop(READY, None)
         if begun is None:
             return await self._ask_patiently(request.track, payload, left_s)
         loop = begun.answer.get_loop()
         give_up_s = loop.time() + left_s
-        timer = loop.call_at(give_up_s, begun.strike)
+        alarm = self._room.alarms.set(loop, give_up_s, begun.strike)
         try:
             raw = await begun.answer
         except asyncio.CancelledError:
@@ -174,7 +176,7 @@ class Deciding:
                 return None, _reason(error.code)
             raw = b'{"not_mine":true}'
         finally:
-            timer.cancel()
+            self._room.alarms.off(alarm)
         if begun.late is not None:
             self._await_late(begun)
             return None, "DEADLINE"
