@@ -186,7 +186,7 @@ def _signal_fields(type_: str, event: Mapping[str, object]) -> tuple[str, Fields
             fields["name"] = name[: read.MAX_TEXT]
         return kind, _with_others(fields, properties)
     name = event.get("event")
-    if not isinstance(name, str) or not 0 < len(name) <= read.MAX_ID or read.CONTROL.search(name) is not None:
+    if not isinstance(name, str) or not 0 < len(name) <= read.MAX_ID or read.has_control(name):
         raise refuse("event", name, "a name of 1 to 256 characters without control characters", "bad_event_name")
     known = read.READERS.get(read.folded(name))
     if known is None:

@@ -97,9 +97,15 @@ def identifier(name: str, value: object, code: str = "bad_property") -> str | No
         return None
     if type(value) is int:
         return str(value)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or CONTROL.search(value) is not None:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or has_control(value):
         raise refuse(name, value, f"a string of 1 to {MAX_ID} characters without control characters", code)
     return value
+
+
+def has_control(value: str) -> bool:
+    """Whether a text has control characters (C0, DEL, C1)."""
+    # What is printable has none; to ask that first takes a fifth of the time of the search.
+    return not value.isprintable() and CONTROL.search(value) is not None
 
 
 def first_id(properties: Properties, names: Iterable[str], prefix: str = "properties") -> str | None:
@@ -159,7 +165,7 @@ def traits(value: object, where: str = "traits") -> Fields:
         raise refuse(where, value, "an object", "bad_traits")
     kept: Fields = {}
     for name, trait in value.items():
-        if not 0 < len(name) <= 128 or CONTROL.search(name) is not None:
+        if not 0 < len(name) <= 128 or has_control(name):
             continue
         if isinstance(trait, str):
             if len(trait) > MAX_TRAIT_BYTES or len(trait.encode()) > MAX_TRAIT_BYTES:
@@ -174,6 +180,8 @@ def traits(value: object, where: str = "traits") -> Fields:
 
 def others(properties: Properties) -> Fields:
     """The properties that no reader understands, as they came: kept with the signal, and read by nothing."""
+    if _UNDERSTOOD.issuperset(properties):
+        return {}
     return {name: value for name, value in properties.items() if name not in _UNDERSTOOD}
 
 

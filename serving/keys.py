@@ -8,6 +8,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Self
 
@@ -20,6 +21,8 @@ SCOPES: Final = ("write", "decide", "admin")
 ALL: Final = frozenset(SCOPES)
 HASH: Final = "sha256:"
 ENVIRONMENT: Final = "KAIROS_KEYS"
+OPENED: Final = 256
+"""`Authorization` headers of which it is remembered what they open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class KeyRing:
 
     def __init__(self, records: Iterable[KeyRecord] = ()) -> None:
         self._records = {record.hash: record for record in records}
+        # Only what opened something is kept: whoever tries keys neither fills it nor learns from its time.
+        self._opened = lru_cache(maxsize=OPENED)(self._opens)
 
     @property
     def open(self) -> bool:
@@ -88,6 +93,9 @@ class KeyRing:
             return ALL
         if not authorization:
             raise Unauthorised("missing_key", "Authorization: found nothing, expected Bearer <key>")
+        return self._opened(authorization)
+
+    def _opens(self, authorization: str) -> frozenset[str]:
         digest = hash_key(_presented(authorization))
         record = self._records.get(digest)
         # The look-up is by a hash that nobody can steer; the comparison keeps the last step constant in time.
