@@ -6,8 +6,7 @@ Source: https://segment.com/docs/connections/spec (common fields, identify, page
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine import fields as read
 from engine.errors import InvalidInput
@@ -23,8 +22,7 @@ TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
 _NOTHING: Final[Mapping[str, object]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An event that was understood.
 
     `link` is the anonymous id that this event says belongs to `user_id` (identify with both ids, alias);

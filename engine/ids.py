@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
+from typing import Final
 
 from engine.errors import InvalidInput
 
@@ -14,6 +16,8 @@ KINDS = (ANON, DEVICE, EMAIL, USER)
 """Kinds of identity, from the most passing to the most personal; of a profile's tracks the last kind is the root."""
 MAX_ID_LENGTH = 256
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
+# A copy of a hash that has its parameters costs a quarter less than a new one.
+_PLAIN: Final = blake2b(digest_size=8)
 EMAIL_DIGITS = 64
 """An e-mail is an identity by its SHA-256 in hexadecimal digits, never by itself."""
 
@@ -53,7 +57,9 @@ def partition_of(track_id: str, n_partitions: int) -> int:
     >>> partition_of("user:ada", 64) == partition_of("user:ada", 64)
     True
     """
-    return int.from_bytes(blake2b(track_id.encode(), digest_size=8).digest(), "big") % n_partitions
+    digest = _PLAIN.copy()
+    digest.update(track_id.encode())
+    return int.from_bytes(digest.digest(), "big") % n_partitions
 
 
 def profile_id(root: str) -> str:
@@ -96,7 +102,14 @@ def _is_track(text: str) -> bool:
 
 def message_hash(key: bytes, message_id: str) -> int:
     """A keyed 64-bit hash of a message id, so that ids can be compared without being kept."""
-    return int.from_bytes(blake2b(message_id.encode(), digest_size=8, key=key).digest(), "big")
+    digest = _keyed(key).copy()
+    digest.update(message_id.encode())
+    return int.from_bytes(digest.digest(), "big")
+
+
+@lru_cache(maxsize=8)
+def _keyed(key: bytes) -> blake2b:
+    return blake2b(digest_size=8, key=key)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal[
     "page", "scroll", "heartbeat", "hover", "click",
@@ -20,8 +19,7 @@ BEHAVIOURAL: frozenset[str] = frozenset(
 """Kinds that show the visitor present: they keep a session alive and feed the recency score."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(NamedTuple):
     """One observation.
 
     `t_ms` is the event's own time (epoch ms, skew corrected), `message` the keyed 64-bit hash of its
@@ -36,9 +34,9 @@ class Signal:
 
     def to_list(self) -> list[Any]:
         """The form on the wire and in the journal."""
-        return [self.kind, self.t_ms, self.message, self.fields]
+        return list(self)
 
     @classmethod
     def from_list(cls, row: list[Any]) -> Signal:
         """Read `to_list` back."""
-        return cls(row[0], row[1], row[2], row[3])
+        return cls._make(row)
