@@ -31,13 +31,10 @@ class Seen:
 
     def received_ms(self, message: int) -> int | None:
         """When a message was received; None for one that was not, or is forgotten."""
-        if self._index is not None and message not in self._index:
+        if message not in (self._hashes if self._index is None else self._index):
             return None
-        try:
-            # The last of its kind: a message that came again after a day stands twice until the first is forgotten.
-            return self._times[len(self._hashes) - 1 - self._hashes[::-1].index(message)]
-        except ValueError:
-            return None
+        # The last of its kind: a message that came again after a day stands twice until the first is forgotten.
+        return self._times[len(self._hashes) - 1 - self._hashes[::-1].index(message)]
 
     def add(self, message: int, received_ms: int) -> None:
         """Remember a message."""

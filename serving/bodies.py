@@ -19,6 +19,7 @@ HeaderMap = Mapping[bytes, bytes]
 
 DRAIN_BYTES: Final = 4 * 1024 * 1024
 DRAIN_S: Final = 2.0
+COUNTED_BYTES: Final = 4096
 _JSON_TYPES: Final = (b"application/json", b"text/plain")
 YAML_TYPES: Final = (b"application/yaml", b"application/x-yaml", b"text/yaml", b"text/x-yaml")
 _WINDOWS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
@@ -167,7 +168,9 @@ def read_json(body: bytes, depth: int) -> Any:
         if "depth limit" in str(error):
             raise _too_deep(depth) from None
         raise InvalidInput("bad_json", f"body: not JSON: {error}") from None
-    if body.count(b"{") + body.count(b"[") > depth and deeper_than(value, depth):
+    # To count takes longer than to look where there is much to count.
+    long = len(body) > COUNTED_BYTES
+    if (long or body.count(b"{") + body.count(b"[") > depth) and deeper_than(value, depth):
         raise _too_deep(depth)
     return value
 
