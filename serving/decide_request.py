@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -35,15 +35,35 @@ class DecideRequest(NamedTuple):
     """Where `base` came from if not from the request, or why there is none."""
 
 
+class DecideLimits(NamedTuple):
+    """What of the settings a decide call is read by, in plain values: to ask the settings takes five times as long."""
+
+    rules: IdentityRules | None
+    event_bytes: int
+    n_signals: int
+    n_base: int
+    default_limit: int
+    deadline_ms: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the settings."""
+        body = settings.body
+        return cls(
+            settings.identity.rules(), body.event_bytes, body.n_signals, body.n_base, settings.default_limit,
+            settings.deadlines.decide_ms,
+        )  # fmt: skip
+
+
 def read_decide(
-    body: Mapping[str, Any], settings: Settings, received_ms: int, message_key: bytes, spare: int, n_bytes: int = 0
+    body: Mapping[str, Any], limits: DecideLimits, received_ms: int, message_key: bytes, spare: int, n_bytes: int = 0
 ) -> DecideRequest:
     """Validate. `spare` seeds the message hashes of signals without a `messageId`; `n_bytes` is the body's size.
 
     Raises:
         Rejected: with a stable code and a message that names the property, found and expected.
     """
-    rules = settings.identity.rules()
+    rules = limits.rules
     others = () if rules is None else rules.others(body)
     user, anonymous = read_identity(body, others, rules)
     placement = identifier("placement", body.get("placement"), "bad_placement")
@@ -58,11 +78,11 @@ def read_decide(
     given = body.get("signals")
     signals, positions, rejects = list[list[Any]](), list[int](), list[dict[str, Any]]()
     if given is not None:
-        limit = settings.body.event_bytes
+        limit = limits.event_bytes
         reader = SignalReader(
             user, anonymous, others, rules, received_ms, message_key, spare, limit if n_bytes > limit else None
         )
-        signals, positions, rejects = reader.read(given, settings.body.n_signals)
+        signals, positions, rejects = reader.read(given, limits.n_signals)
     return DecideRequest(
         track=track_of(user, anonymous, others),
         placement=placement,
@@ -74,9 +94,9 @@ def read_decide(
         positions=positions,
         rejects=rejects,
         gave_signals=given is not None,
-        base=read_base(body.get("base"), settings.body.n_base),
-        limit=_whole("limit", body.get("limit"), 1, 100, settings.default_limit),
-        deadline_ms=_whole("deadlineMs", body.get("deadlineMs"), 1, 10_000, settings.deadlines.decide_ms),
+        base=read_base(body.get("base"), limits.n_base),
+        limit=_whole("limit", body.get("limit"), 1, 100, limits.default_limit),
+        deadline_ms=_whole("deadlineMs", body.get("deadlineMs"), 1, 10_000, limits.deadline_ms),
         explain=explain is True,
     )
 

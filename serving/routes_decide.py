@@ -14,7 +14,7 @@ from engine.harmony import tell_source
 from engine.ids import DecisionId, profile_id, root_of
 from serving.bodies import check_media, read_object
 from serving.consent import preferences_in
-from serving.decide_request import DecideRequest, read_decide
+from serving.decide_request import DecideLimits, DecideRequest, read_decide
 from serving.endpoint import Call, Room
 from serving.forced_request import read_forced
 from serving.ports import Answer
@@ -48,18 +48,19 @@ class Deciding:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._grace_s = room.settings.deadlines.late_reply_ms / 1000
+        self._limits, self._depth = DecideLimits.of(room.settings), room.settings.body.depth
         self._late: set[asyncio.Task[Any]] = set()
 
     async def decide(self, call: Call) -> Reply:
         """Decide, at the latest when the deadline strikes."""
         room = self._room
         check_media(call.headers)
-        body = read_object(call.body, room.settings.body.depth)
+        body = read_object(call.body, self._depth)
         cookie = None
         if room.first_party is not None:
             (body,), cookie = room.first_party.complete([body], call.headers, call.scope)
         spare = room.dice.getrandbits(64)
-        request = read_decide(body, room.settings, call.received_ms, room.message_key, spare, len(call.body))
+        request = read_decide(body, self._limits, call.received_ms, room.message_key, spare, len(call.body))
         payload = self._payload(request, call)
         forced = read_forced(body, call, room.keys) if "preview" in body or "qa" in body else None
         if forced:

@@ -50,7 +50,6 @@ class Straight:
             self._count(-1)
             slots.release()
 
-
     def ahead_of(self, others: ASGIApp) -> Straight:
         """The same, in front of `others`."""
         return Straight(self._app, others, self._paths, self._slots, self._count)

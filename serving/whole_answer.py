@@ -52,17 +52,20 @@ class WholeAnswer:
         cycle, body, status = self._cycle, message.get("body", b""), head["status"]
         headers = cycle.default_headers + head["headers"]
         names, values = zip(*headers, strict=True)
-        if (
-            message.get("more_body")
-            or cycle.response_started or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused
-            or status in _NO_BODY or status not in _STATUS_LINES or (b"content-length", b"%d" % len(body)) not in headers or b"connection" in names
-            or _SPLITTING.search(b"".join(values)) is not None
-        ):  # fmt: skip
+        if cycle.response_started or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused:
             return False
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        length = (b"content-length", b"%d" % len(body))
+        if message.get("more_body") or length not in headers or b"connection" in names:
+            return False
+        if status in _NO_BODY or status not in _STATUS_LINES or _SPLITTING.search(b"".join(values)) is not None:
+            return False
+        parts = [_STATUS_LINES[status]]
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", body)
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        cycle.transport.write_at_once(b"%b%b\r\n%b" % (_STATUS_LINES[status], lines, body))
+        cycle.transport.write_at_once(b"".join(parts))
         cycle.message_event.set()
         cycle.on_response()
         return True

@@ -38,6 +38,16 @@ def read(context: Any = None, **hints: str) -> dict[str, Any]:
     return ContextReader().read(context, Hints(**hints), NOW_MS)
 
 
+def test_what_is_remembered_of_a_context_is_neither_its_time_nor_another_value_that_python_calls_equal() -> None:
+    reader, context = ContextReader(), {"userAgent": IPHONE, "timezone": "Europe/Berlin", "network": {"saveData": True}}
+    first, later = (reader.read(context, Hints(), NOW_MS + hours * 3_600_000) for hours in (0, 1))
+    assert (later["local_hour"] - first["local_hour"]) % 24 == 1
+    assert {**later, "local_hour": 0} == {**first, "local_hour": 0}
+    assert reader.read({**context, "network": {"saveData": 1}}, Hints(), NOW_MS)["save_data"] is False
+    assert reader.read({**context, "page": {"url": "x" * 5_000}}, Hints(), NOW_MS) == first
+    assert reader.read({**context, "locale": "x" * 5_000}, Hints(save_data="on"), NOW_MS) == first
+
+
 @pytest.mark.parametrize(
     ("agent", "device", "os_name", "bot"),
     [

@@ -104,7 +104,7 @@ async def test_proxies_are_asked_for_the_client_only_where_it_matters(
 ) -> None:
     house, clients = House(1), list[Any]()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         clients.append(scope["client"][0])
 
     http_util = import_module("ray.serve._private.http_util")

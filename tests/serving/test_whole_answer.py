@@ -30,7 +30,7 @@ class Sent(Wire):
 async def told(monkeypatch: pytest.MonkeyPatch, messages: list[dict[str, Any]], *, short: bool, more: bytes) -> Any:
     """What goes over the wire for an application that sends `messages`."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         send = whole(send) if short else send
         for message in messages:
@@ -88,4 +88,8 @@ async def test_a_value_that_would_split_the_response_is_refused(monkeypatch: pyt
         {"type": "http.response.start", "status": 200, "headers": headers},
         {"type": "http.response.body", "body": b"body"},
     ]
-    assert not any(b"set-cookie" in part for part in await told(monkeypatch, messages, short=True, more=b"") if isinstance(part, bytes))
+    assert not any(
+        b"set-cookie" in part
+        for part in await told(monkeypatch, messages, short=True, more=b"")
+        if isinstance(part, bytes)
+    )
