@@ -38,7 +38,7 @@ class Durations(Collector):
     def collect(self) -> Iterable[Metric]:
         """What has been observed so far."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=["route", "status"])
-        names = [floatToGoString(bound) for bound in (*self._bounds, INF)]
+        names = [floatToGoString(bound) for bound in (*self._bounds, INF)]  # type: ignore[no-untyped-call]
         for (route, hundreds), series in self._known.items():
             labels = [route, f"{hundreds}xx"]
             family.add_metric(labels, list(zip(names, accumulate(series.counts), strict=True)), series.sum_s)
