@@ -7,10 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.assess import offer_rows
+from engine.assess import model_row, offer_rows
 from engine.compiled import CompiledBook, CompiledCampaign, CompiledOffer
 from engine.decision import BOT, CONSENT, DEGRADED, Decision
-from engine.features import context_features
 from engine.geo import nearest_geofence
 from engine.inputs import Inputs
 
@@ -39,13 +38,12 @@ def served_row(inputs: Inputs, book: CompiledBook, decision: Decision) -> NDArra
     if campaign is None or decision.plain in UNREAD:
         return None
     _, km = nearest_geofence(book.geofences, inputs.context.get("lat"), inputs.context.get("lon"))
-    row = np.array([*inputs.features, *context_features(inputs.context, km), 0.0, 0.0, 0.0, 0.0], dtype=np.float64)
+    row = model_row(inputs.features, inputs.context, km)
     offer = campaign.offer_by_name.get(decision.served[0].rpartition(".")[2]) if decision.served else None
-    if offer is None:
-        return row
-    features = offer_features(offer, offer_worth(offer, inputs), inputs, cost_as_served(offer, decision))
-    served: NDArray[np.float64] = offer_rows(row, [features])[0]
-    return served
+    if offer is not None:
+        features = offer_features(offer, offer_worth(offer, inputs), inputs, cost_as_served(offer, decision))
+        row = offer_rows(row, [features])[0]
+    return np.array(row, dtype=np.float64)
 
 
 def offer_worth(offer: CompiledOffer, inputs: Inputs) -> float:

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from engine.assess import model_row
 from engine.compiled import CompiledBook, Value
 from engine.decision import UNSHOWN, Decision
-from engine.features import context_features
 from engine.inputs import Inputs
 from engine.record import Record
 from engine.schema import schema_hash
@@ -84,7 +84,7 @@ def of_visit(record: Record, key: str) -> Taught | None:
     if versions[3] != SCHEMA:
         return None
     known = [math.nan if x is None else x for x in features]
-    row = np.array([*known, *context_features(context, math.nan if km is None else km), 0.0, 0.0, 0.0, 0.0])
+    row = np.array(model_row(known, context, math.nan if km is None else km))
     row.flags.writeable = False
     example = Example(
         key=key, revision=1, track=root, t_ms=t_ms, campaign=goal[0], offer=None, propensity=1.0, row=row, label=0,
