@@ -13,15 +13,13 @@ from engine.geo import geofences_at
 from engine.inputs import Inputs
 from engine.predictor import Predictor
 from engine.prior import churn_prior
-from engine.schema import N_FEATURES, PROFILE_FEATURES
+from engine.schema import N_FEATURES
 from engine.score import Score, Weights, score
 from engine.segments import Ranked, evaluate_segments, members, order_segments
 from engine.stage import stage_of
 from engine.sticky import variant_for
 from engine.world import World
 
-WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-N_PROFILE: Final = len(PROFILE_FEATURES)
 _RECENCY, _DEPTH = INDEX["recency"], INDEX["depth"]
 _GAP, _SESSIONS, _PURCHASES = INDEX["gap_days"], INDEX["n_sessions"], INDEX["n_purchases"]
 
@@ -42,7 +40,7 @@ class Reading:
 
 
 def read_visitor(inputs: Inputs, world: World, rung: str = "model", why: str | None = None) -> Reading:
-    """Predict and collect the facts that conditions may read; never raises for a model's sake."""
+    """Predict and collect the facts that the book's conditions read; never raises for a model's sake."""
     features, context = inputs.features, inputs.context
     inside, km = geofences_at(world.book.geofences, context.get("lat"), context.get("lon"))
     row = model_row(features, context, km)
@@ -50,17 +48,7 @@ def read_visitor(inputs: Inputs, world: World, rung: str = "model", why: str | N
     churn = _churn(world.churn, row)
     if churn is None:
         churn = churn_prior(features[_GAP], features[_SESSIONS], features[_PURCHASES])
-    facts: dict[str, Any] = dict(zip(PROFILE_FEATURES, features, strict=True))
-    weekday = context.get("weekday")
-    facts.update(
-        conversion=conversion, churn=churn, local_hour=context.get("local_hour"), nearest_geofence_km=km,
-        device=context.get("device"), os=context.get("os"), network=context.get("network"),
-        browser=context.get("browser"), locale=context.get("locale"), country=context.get("country"),
-        weekday=None if weekday is None else WEEKDAYS[weekday], geofence=inside, cohort=inputs.cohorts,
-        placement=inputs.request.placement or None,
-    )  # fmt: skip
-    for name, value in inputs.traits.items():
-        facts["trait." + name] = value
+    facts = world.book.facts.collect(inputs, conversion, churn, inside, km)
     return Reading(row, facts, conversion, churn, rung, why)
 
 

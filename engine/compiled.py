@@ -11,6 +11,7 @@ from engine.book_checks import segment_order, segments_named
 from engine.book_model import DEFAULT_CHURN_HORIZON_MS, DEFAULT_WEIGHTS, BookModel, Campaign, Offer
 from engine.book_paths import override
 from engine.conditions import Compiled, compile_condition
+from engine.facts import FactsRead
 from engine.geo import Fence
 from engine.layers import Place, places_in_layers
 from engine.schema import STAGES, offer_code
@@ -136,6 +137,8 @@ class CompiledBook:
     needs: Needs = NEEDS_NOTHING
     churn_horizon_ms: int = DEFAULT_CHURN_HORIZON_MS
     """After how long without a visit somebody has churned."""
+    facts: FactsRead = field(default_factory=FactsRead)
+    """What its conditions read."""
 
     def campaign(self, name: str | None) -> CompiledCampaign | None:
         """A campaign by name, staged or live."""
@@ -169,6 +172,7 @@ def build_campaigns(model: BookModel, data: Mapping[str, Any], version: str) -> 
         staged=staged,
         staged_by_placement={place: tuple(c for c in both if place in c.placements) for place in placements},
         needs=_needs(both, model.margin_share),
+        facts=FactsRead(_features_named(both)),
     )
 
 
@@ -176,13 +180,23 @@ def _ranked(campaigns: Iterable[CompiledCampaign]) -> list[CompiledCampaign]:
     return sorted(campaigns, key=lambda campaign: (-campaign.priority, campaign.name))
 
 
+def _with_variants(campaign: CompiledCampaign) -> Iterable[CompiledCampaign]:
+    return (campaign, *(variant for e in campaign.experiments for variant in e.variants.values()))
+
+
+def _features_named(campaigns: Iterable[CompiledCampaign]) -> Iterable[str]:
+    for campaign in (one for c in campaigns for one in _with_variants(c)):
+        conditions = [*(s.condition for s in campaign.segments), *(o.condition for o in campaign.offers)]
+        for condition in conditions:
+            yield from condition.features()
+
+
 def _needs(campaigns: Iterable[CompiledCampaign], margin_share: float) -> Needs:
     budgets: dict[str, dict[str, CompiledBudget]] = {}
     products: set[str] = set()
     counted = False
     for campaign in campaigns:
-        variants = [v for e in campaign.experiments for v in e.variants.values()]
-        for offer in (o for one in (campaign, *variants) for o in one.offers):
+        for offer in (offer for one in _with_variants(campaign) for offer in one.offers):
             terms = offer.terms
             if terms is None:
                 continue
