@@ -24,6 +24,7 @@ from engine.record import DECISION, Record
 from engine.segments import CompiledSegment
 from engine.world import World
 from training.attribution import Attribution
+from training.keeping import keep
 from training.window import Window
 
 _AGE: Final = INDEX["session_age_s"]
@@ -78,7 +79,7 @@ async def recorded_sessions(
     def calibrated(_: str) -> CompiledBook:
         return book
 
-    attribution = Attribution(n_partitions, calibrated, window.get)
+    attribution = Attribution(n_partitions, calibrated)
     sessions, of = Sessions(_clauses(segment)), dict[str, str]()
     for partition in range(n_partitions):
         after = None
@@ -89,10 +90,12 @@ async def recorded_sessions(
                     if record is not None and record[0] == DECISION and record[8][0] == campaign.name:
                         key = f"d_{partition}_{position[0]}_{position[1]}_{index}"
                         _take(sessions, of, key, record, book, campaign, segment)
-                window.upsert(attribution.observe(partition, position, records))
+                attribution.observe(partition, position, records)
                 after = position
+            keep(attribution, window)
     for partition in range(n_partitions):
-        window.upsert(attribution.advance(partition, clock()))
+        attribution.advance(partition, clock())
+    keep(attribution, window)
     for key, session in of.items():
         example = window.get(key)
         if example is not None and example.matured:

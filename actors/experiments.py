@@ -18,6 +18,7 @@ from engine.inputs import IS_BOT, Inputs
 from engine.record import BOT, DECISION, SIGNALS, Record
 from training.attribution import GRACE_MS, Attribution
 from training.experiments import Assigned, Experiments
+from training.keeping import keep
 from training.window import Window
 
 Told = Callable[[float], Awaitable[None]]
@@ -56,7 +57,7 @@ class ExperimentReader:
         if self._attribution is None:
             n = (await self._stores.table.read()).n_partitions
             self._offsets = [None] * n
-            self._attribution = Attribution(n, self._books.get, self._window.get)
+            self._attribution = Attribution(n, self._books.get)
         read = 0
         now_ms = told_ms = self._clock()
         for partition in range(len(self._offsets)):
@@ -65,12 +66,14 @@ class ExperimentReader:
                 for position, payload in rows:
                     await self._take(partition, position, orjson.loads(payload)[1:])
                     self._offsets[partition] = position
+                self._experiments.learn(keep(self._attribution, self._window))
                 # Others have a turn: a long journal is read beside everything else.
                 await asyncio.sleep(0)
                 if told is not None and (at_ms := self._clock()) - told_ms >= tell_every_ms:
                     told_ms = at_ms
                     await told(partition / len(self._offsets))
-            self._keep(self._attribution.advance(partition, now_ms - SLACK_MS))
+            self._attribution.advance(partition, now_ms - SLACK_MS)
+        self._experiments.learn(keep(self._attribution, self._window))
         return read
 
     async def _take(self, partition: int, position: Position, records: list[Record | None]) -> None:
@@ -82,7 +85,7 @@ class ExperimentReader:
                 book = await self._book(record[5][1])
                 if book is not None and record[8][_VARIANTS]:
                     self._assign(record, f"d_{partition}_{position[0]}_{position[1]}_{index}", book)
-        self._keep(self._attribution.observe(partition, position, records))
+        self._attribution.observe(partition, position, records)
 
     def _assign(self, record: Record, key: str, book: CompiledBook) -> None:
         inputs, decision = Inputs.from_list(record[7]), Decision.from_list(record[8])
@@ -94,10 +97,6 @@ class ExperimentReader:
             seen = exposed(inputs, decision, book, record[2])
             experiment = f"{decision.campaign}.{name}"
             self._experiments.assign(Assigned(key, experiment, variant, record[1], record[2], seen))
-
-    def _keep(self, examples: list[Any]) -> None:
-        self._window.upsert(examples)
-        self._experiments.learn(examples)
 
     async def results(self) -> list[dict[str, Any]]:
         """The standing of every experiment of the book in force."""

@@ -25,6 +25,7 @@ from engine.errors import InvalidInput, KairosError
 from engine.record import DECISION, FORGOTTEN, forgotten_mark
 from training.attribution import GRACE_MS, Attribution
 from training.example import Example
+from training.keeping import keep_what_matures
 from training.saved_state import from_bytes, to_bytes
 from training.window import CAPACITY, Window
 
@@ -32,7 +33,8 @@ log = logging.getLogger("kairos.learning")
 
 AT_ONCE: Final = 8
 """Partitions that are asked for what is new at the same time."""
-LEAST_SHARE: Final = 2.0**-20
+TOGETHER: Final = 2_000
+"""Examples from which on they are put into the window before more is read."""
 REST: Final = 20
 """A save is not begun before so many times its own length has passed since the last."""
 
@@ -103,12 +105,7 @@ class Learning:
     def _fresh(self) -> None:
         self.offsets: list[Position | None] = [None] * self._n_partitions
         self.window = Window(self.settings.window_rows)
-        self.attribution = Attribution(
-            self._n_partitions, self._books.get, self._known, self._mark, self.settings.grace_ms
-        )
-
-    def _known(self, key: str) -> Example | None:
-        return self.window.get(key)
+        self.attribution = Attribution(self._n_partitions, self._books.get, self._mark, self.settings.grace_ms)
 
     def _mark(self, track: str) -> int:
         return forgotten_mark(self._key, track)
@@ -214,6 +211,8 @@ class Learning:
                     for partition, rows in zip(some, found, strict=True):
                         await self._read_on(partition, rows, ends[partition], now_ms, told)
             finally:
+                # Also where the store fails: what was read is passed by the offsets.
+                self._keep(told)
                 if told:
                     for subscriber in self._subscribers:
                         subscriber.take(told)
@@ -239,46 +238,29 @@ class Learning:
         self, partition: int, rows: list[Row], end: Position | None, now_ms: int, told: list[Example]
     ) -> None:
         for _ in range(self.settings.rounds):
-            for position, payload in rows:
-                records = orjson.loads(payload)[1:]
-                await self._fetch_books(records)
-                self._forgot |= any(r is not None and r[0] == FORGOTTEN for r in records)
-                self._keep(self.attribution.observe(partition, position, records), told)
+            entries = [(position, orjson.loads(payload)[1:]) for position, payload in rows]
+            read = [record for _, records in entries for record in records if record is not None]
+            await self._fetch_books({record[5][1] for record in read if record[0] == DECISION})
+            self._forgot |= any(record[0] == FORGOTTEN for record in read)
+            for position, records in entries:
+                self.attribution.observe(partition, position, records)
                 self.offsets[partition] = position
-                self.n_entries += 1
+            self.n_entries += len(entries)
+            if self.attribution.n_opened >= TOGETHER:
+                self._keep(told)
             at = self.offsets[partition]
             if not rows or end is None or (at is not None and at >= end):
                 # Its end was reached: nothing received before the look is still to come, but for what is on its way.
-                self._keep(self.attribution.advance(partition, now_ms - self.settings.slack_ms), told)
+                self.attribution.advance(partition, now_ms - self.settings.slack_ms)
                 return
             await asyncio.sleep(0)
             rows = await self._history.read(partition, at, CHUNK)
 
-    def _keep(self, examples: list[Example], told: list[Example]) -> None:
-        if not examples:
-            return
-        window, attribution = self.window, self.attribution
-        while (
-            len(window) + sum(e.key not in window for e in examples) > window.capacity
-            and window.n_matured < window.room
-            and attribution.share > LEAST_SHARE
-        ):
-            log.warning("more is decided than the window holds until it matures: half of the profiles are left out")
-            thinned = attribution.thin()
-            window.upsert(thinned)
-            told += thinned
-            examples = [e for e in examples if e.withdrawn or e.key in attribution.cases]
-        told += examples
-        evicted = window.upsert(examples)
-        attribution.drop(evicted)
-        if evicted and attribution.share < 1.0 and len(window) - window.n_matured < window.capacity // 8:
-            attribution.share *= 2.0
+    def _keep(self, told: list[Example]) -> None:
+        told += keep_what_matures(self.attribution, self.window)
 
-    async def _fetch_books(self, records: Sequence[Any]) -> None:
-        for record in records:
-            if record is None or record[0] != DECISION or record[5][1] in self._books:
-                continue
-            version = record[5][1]
+    async def _fetch_books(self, versions: set[str]) -> None:
+        for version in versions - self._books.keys():
             found = await self._versions.get("book", version)
             try:
                 self._books[version] = found and compile_book(load_book(orjson.loads(found[1])), version)

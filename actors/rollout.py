@@ -311,6 +311,6 @@ class Rollouts:
 
 def _example(content: Sequence[Any]) -> Example:
     """An example without its row, which nobody here reads."""
-    names = [name for name in Example.__dataclass_fields__ if name != "row"]
+    names = [name for name in Example._fields if name != "row"]
     fields = dict(zip(names, content, strict=True))
     return Example(**{**fields, "trial": tuple(fields["trial"])}, row=NO_ROW)

@@ -24,6 +24,10 @@ HOLDOUT, CONSENT, BOT, DEGRADED, NOT_RECORDED, NO_OFFERS, APPRENTICE = (
 UNSHOWN: Final = frozenset({APPRENTICE, DIVERGED})
 """Reasons of answers whose offers were drawn and then not shown."""
 WEIGHTS: Final = Weights._fields
+CAMPAIGN, SLOTS, SEGMENTS, MODEL, ARM, IN_HOLDOUT, VARIANTS, RUNG, SHOWN, PLAIN, TRIAL = (
+    0, 2, 3, 11, 12, 13, 14, 15, 20, 21, 22,
+)  # fmt: skip
+"""Where they stand in `Decision.to_list()`; what was shown is its `served`."""
 HARMONY: Final = ("mode", "agreement", "divergence", "would")
 # Rungs of the ladder, best first.
 RUNGS: Final = ("model", "precomputed", "rules", "tier1")

@@ -11,10 +11,8 @@ from engine.supply import Supply
 from engine.track import Track, product_key
 
 MAX_COHORTS: Final = 32
-IS_BOT: Final = 5
-"""Where it stands in `Inputs.to_list()` whether the visitor is a bot."""
-SUPPLY: Final = 16
-"""Where the supply stands in `Inputs.to_list()`; records of earlier engines end before it."""
+FEATURES, CONTEXT, PERSONALISE, TRAIN, IS_BOT, CART, SERVED, RECORDABLE, SUPPLY = 1, 2, 3, 4, 5, 8, 10, 14, 16
+"""Where they stand in `Inputs.to_list()`; records of earlier engines end before the supply."""
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -19,11 +20,16 @@ UNREAD: Final = frozenset({BOT, CONSENT, DEGRADED})
 
 def served_campaign(book: CompiledBook, decision: Decision) -> CompiledCampaign | None:
     """The campaign that decided, in the visitor's own variant."""
-    campaign = book.campaigns.get(decision.campaign or "")
+    return variant_of(book, decision.campaign, decision.variants)
+
+
+def variant_of(book: CompiledBook, name: str | None, variants: Mapping[str, str]) -> CompiledCampaign | None:
+    """A campaign in the variant of a visitor, `variants` being by experiment."""
+    campaign = book.campaigns.get(name or "")
     if campaign is None:
         return None
     for experiment in campaign.experiments:
-        variant = decision.variants.get(experiment.name)
+        variant = variants.get(experiment.name)
         if variant in experiment.variants:
             return experiment.variants[variant]
     return campaign

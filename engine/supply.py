@@ -6,7 +6,7 @@ It is read by the shard and recorded with the inputs, so that a replay needs nei
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from engine.catalogue import Product
 
@@ -70,5 +70,5 @@ class Supply:
         )  # fmt: skip
 
 
-CHARGES: Final = 5
-"""Where the charges stand in `Supply.to_list()`."""
+MARGIN, FORCED, CHARGES = 2, 4, 5
+"""Where they stand in `Supply.to_list()`."""

@@ -8,9 +8,7 @@ so that "nothing came of it" is never said too early; what is read later correct
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from engine import record as kinds
@@ -18,24 +16,23 @@ from engine.inputs import IS_BOT
 from engine.record import Record
 from engine.sticky import bucket
 from training.as_served import Books, Taught, of_decision, of_visit
-from training.example import Example
+from training.calendar_queue import CalendarQueue
+from training.example import Amendment, Example
 from training.joining import Joining
 from training.outcomes import CONVERSION, ORDER_KINDS, Case, Event, Order, event_of
 from training.upkeep import tidy
 
 GRACE_MS: Final = 60_000
 """What is waited beyond a window, for what is on its way."""
-MATURED: Final = "m"
-"""The fact that a case's time is over."""
 BOTS: Final = "bot"
 """The kind of event that stands for what is marked as a bot's."""
 Position = tuple[int, int]
 
 
 class Attribution:
-    """Verbs: observe, advance, drop. Each gives the examples that are new or changed, to be kept before the next call.
+    """Verbs: observe, advance, thin; amended and opened, what has come of them; drop.
 
-    `known` gives back an example as it was kept last, None where it is kept no longer; `mark` is the keyed hash by
+    What was observed is told when it is asked for: of much at once, each example once. `mark` is the keyed hash by
     which erased tracks are told.
     """
 
@@ -43,11 +40,10 @@ class Attribution:
         self,
         n_partitions: int,
         books: Books,
-        known: Callable[[str], Example | None],
         mark: Callable[[str], int] = hash,
         grace_ms: int = GRACE_MS,
     ) -> None:
-        self.books, self.known, self.mark, self.grace_ms = books, known, mark, grace_ms
+        self.books, self.mark, self.grace_ms = books, mark, grace_ms
         self.watermarks = [0] * n_partitions
         self.cases: dict[str, Case] = {}
         self.orders: dict[str, Order] = {}
@@ -57,11 +53,13 @@ class Attribution:
         self.forgotten: dict[int, int] = {}
         self.share = 1.0
         """Of the profiles, by hash: all, or fewer where more is decided than can be kept until it matures."""
-        self.due: list[tuple[int, str]] = []
+        self.due = CalendarQueue()
         self.counts = {"cases": 0, "left_out": 0, "matured": 0, "corrected": 0, "withdrawn": 0}
         self._fresh: dict[str, Example] = {}
-        self._changed: dict[str, None] = {}
-        self._out: list[Example] = []
+        """Opened, and not told yet."""
+        self._changed: dict[str, Case] = {}
+        self._withdrawn: list[Amendment] = []
+        self._never_told: list[Example] = []
         self._to_forget: set[int] = set()
         self._tidied_ms = 0
 
@@ -72,36 +70,35 @@ class Attribution:
 
     # -- reading ---------------------------------------------------------------------------------------
 
-    def observe(self, partition: int, position: Position, records: Iterable[Record | None]) -> list[Example]:
+    def observe(self, partition: int, position: Position, records: Iterable[Record | None]) -> None:
         """Take the records of one journal entry in; of a partition, entries come in the order of its journal."""
+        latest_ms = self.watermarks[partition]
         for index, record in enumerate(records):
             if record is not None:
-                place = f"{partition}_{position[0]}_{position[1]}_{index}"
-                self._record(record, place)
-                self.watermarks[partition] = max(self.watermarks[partition], record[2])
-        return self._flush()
+                self._record(record, f"{partition}_{position[0]}_{position[1]}_{index}")
+                latest_ms = max(latest_ms, record[2])
+        self.watermarks[partition] = latest_ms
+        if self._to_forget:
+            self._forget()
 
-    def advance(self, partition: int, watermark_ms: int) -> list[Example]:
+    def advance(self, partition: int, watermark_ms: int) -> None:
         """All that this partition received before a time has been read; what all of them are past, matures."""
         self.watermarks[partition] = max(self.watermarks[partition], watermark_ms)
         now_ms = self.watermark_ms
-        while self.due and self.due[0][0] <= now_ms:
-            case = self.cases.get(heapq.heappop(self.due)[1])
-            if case is not None and not case.matured:
+        for case in self.due.take(now_ms):
+            if self.cases.get(case.key) is case:
                 case.matured = True
                 self.counts["matured"] += 1
-                self._fact(case, MATURED)
+                self._changed[case.key] = case
         if now_ms > self._tidied_ms + self.grace_ms:
             self._tidied_ms = now_ms
             tidy(self, now_ms)
-        return self._flush()
 
-    def thin(self) -> list[Example]:
+    def thin(self) -> None:
         """Take on half of the profiles from now on; the unmatured examples of the others are withdrawn."""
         self.share /= 2.0
         for case in [case for case in self.cases.values() if not case.matured and not self._takes(case.root)]:
             self._withdraw(case)
-        return self._flush()
 
     def _takes(self, root: str) -> bool:
         return self.share >= 1.0 or bucket("learning", root) < self.share
@@ -111,6 +108,7 @@ class Attribution:
         for key in keys:
             case = self.cases.pop(key, None)
             if case is not None:
+                self._changed.pop(key, None)
                 self._let_go(case)
 
     def _record(self, record: Record, place: str) -> None:
@@ -138,18 +136,18 @@ class Attribution:
     # -- cases -----------------------------------------------------------------------------------------
 
     def _open(self, taught: Taught | None) -> None:
-        if taught is None or not self._takes(taught[0].track):
+        if taught is None or not self._takes(taught.example.track):
             self.counts["left_out"] += 1
             return
-        example, goal = taught
+        example, goal, cart = taught
         if self.forgotten and example.t_ms <= self.forgotten.get(self.mark(example.track), -1):
             return
         due_ms = example.t_ms + goal.within_ms + self.grace_ms
-        case = Case(example.key, example.track, example.t_ms, due_ms, goal, example.offer)
+        case = Case(example.key, example.track, example.t_ms, due_ms, goal, cart, example.offer)
         self.cases[case.key] = case
         self.counts["cases"] += 1
-        self._fresh[case.key], self._changed[case.key] = example, None
-        heapq.heappush(self.due, (due_ms, case.key))
+        self._fresh[case.key] = example
+        self.due.add(case)
         self.joining.add_case(case)
         for _, fact in self.loose.pop(case.key, ()):
             self._named(case, fact)
@@ -163,18 +161,21 @@ class Attribution:
                 self._withdraw(case)
 
     def _fact(self, case: Case, *facts: str) -> None:
-        case.facts.update(facts)
-        self._changed[case.key] = None
+        case.facts = case.facts.union(facts)
+        self._changed[case.key] = case
 
     def _withdraw(self, case: Case) -> None:
         if self.cases.pop(case.key, None) is None:
             return
-        base = self._fresh.pop(case.key, None) or self.known(case.key)
         self._changed.pop(case.key, None)
         self._let_go(case)
         self.counts["withdrawn"] += 1
-        if base is not None:
-            self._out.append(replace(base, revision=case.revision + 1, matured=False, withdrawn=True))
+        fresh = self._fresh.pop(case.key, None)
+        if fresh is not None:
+            self._never_told.append(fresh._replace(revision=case.revision + 1, withdrawn=True))
+        else:
+            told = case.told(self.orders)
+            self._withdrawn.append(Amendment(case.key, case.revision + 1, *told, matured=False, withdrawn=True))
 
     def _let_go(self, case: Case) -> None:
         self.joining.remove_case(case)
@@ -231,7 +232,7 @@ class Attribution:
         else:
             kind, value = fact
             if kind == CONVERSION and value > 0.0:
-                self._converted(case, value * case.goal.value.amount(case.goal.cart))
+                self._converted(case, value * case.goal.value.amount(case.cart))
             elif value > 0.0:
                 case.engaged = True
             self._fact(case, f"r{kind}")
@@ -253,12 +254,12 @@ class Attribution:
         if succeeds and event.order:
             order = self.orders[event.order]
             if event.order not in case.orders:
-                case.orders.append(event.order)
+                case.orders += (event.order,)
                 order.credited.append(case.key)
                 self.counts["corrected"] += case.matured
             self._fact(case, f"o{event.message}", *order.facts)
         elif succeeds:
-            cart = case.goal.cart if event.value is None else event.value
+            cart = case.cart if event.value is None else event.value
             self._converted(case, case.goal.value.amount(cart))
             self._fact(case, f"e{event.message}")
         if engages and not event.no_training:
@@ -269,31 +270,30 @@ class Attribution:
         for case, event in list(self.joining.link(track, root, received_ms)):
             self._apply(case, event)
 
+    @property
+    def n_opened(self) -> int:
+        """How many examples wait to be told for the first time."""
+        return len(self._fresh)
+
     # -- telling ---------------------------------------------------------------------------------------
 
-    def _flush(self) -> list[Example]:
-        if self._to_forget:
-            self._forget()
-        out, self._out = self._out, []
-        for key in self._changed:
-            case = self.cases[key]
-            base = self._fresh.get(key) or self.known(key)
-            if base is None:
-                self.drop([key])
-                continue
-            if key not in self._fresh and case.revision == base.revision:
-                continue
-            label, value, engaged = case.told(self.orders)
-            if (base.revision, base.label, base.value, base.engaged, base.matured) != (
-                case.revision, label, value, engaged, case.matured
-            ):  # fmt: skip
-                base = replace(
-                    base, revision=case.revision, label=label, value=value, engaged=engaged, matured=case.matured
-                )
-            out.append(base)
-        self._changed.clear()
-        self._fresh.clear()
-        return out
+    def amended(self) -> list[Amendment]:
+        """What has come of the examples that were told before."""
+        orders, fresh = self.orders, self._fresh
+        found = [
+            Amendment(key, case.revision, *case.told(orders), case.matured)
+            for key, case in self._changed.items()
+            if key not in fresh
+        ]
+        found += self._withdrawn
+        self._withdrawn, self._changed = [], {key: case for key, case in self._changed.items() if key in fresh}
+        return found
+
+    def opened(self) -> list[Example]:
+        """The examples that were not told before, as decided; what has come of them already is `amended` afterwards."""
+        found = [*self._fresh.values(), *self._never_told]
+        self._fresh, self._never_told = {}, []
+        return found
 
     def _forget(self) -> None:
         hit = {root for root in self.joining.ids() if self.mark(root) in self._to_forget}

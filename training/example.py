@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +11,14 @@ Trial = tuple[str, str, str, float | None, float | None]
 """(rollout, `shadow` or `canary-0.05`, arm, p by the champion, p by the challenger) of the row; None: no answer."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
+class Example(NamedTuple):
     """The unit of learning: an upsert by (key, revision), of which the highest revision stands.
 
-    It is told first when the decision is read, then again with every fact that bears on it: an order, a refund, an
-    engagement, a reward, and that its time is over. Only a matured one has a label to train on; an unmatured label of
-    0 means "not yet". A withdrawn one counts for nothing any more: superseded, a bot's, without consent or erased.
+    It is told first when the decision is read, then again with what bears on it: an order, a refund, an engagement, a
+    reward, and that its time is over. Only a matured one has a label to train on; an unmatured label of 0 means
+    "not yet". A withdrawn one counts for nothing any more: superseded, a bot's, without consent or erased.
+
+    A tuple, so that many of them turn into columns and columns into many of them without Python going through each.
     """
 
     key: str
@@ -59,8 +59,7 @@ class Example:
 
     def content(self) -> tuple[Any, ...]:
         """Everything but the row, for comparing."""
-        names = [name for name in self.__dataclass_fields__ if name != "row"]
-        return tuple(getattr(self, name) for name in names)
+        return (*self[:_ROW], *self[_ROW + 1 :])
 
     def __eq__(self, other: object) -> bool:
         """Equal in everything, the row bit for bit."""
@@ -68,5 +67,24 @@ class Example:
             return NotImplemented
         return self.content() == other.content() and self.row.tobytes() == other.row.tobytes()
 
+    def __ne__(self, other: object) -> bool:
+        """A tuple's own would compare rows as tuples do."""
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.key, self.revision))
+
+
+_ROW = Example._fields.index("row")
+
+
+class Amendment(NamedTuple):
+    """What has become of an example that is kept: all that facts can change of it. The highest revision stands."""
+
+    key: str
+    revision: int
+    label: int
+    value: float
+    engaged: bool
+    matured: bool
+    withdrawn: bool = False

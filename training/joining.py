@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from training.outcomes import Case, Event
@@ -38,7 +38,7 @@ class Joining:
         """Have it found no more."""
         for identity in self._linked(case.root):
             held = self._cases.get(identity)
-            if held and case in held:
+            if held is not None and case in held:
                 held.remove(case)
                 if not held:
                     del self._cases[identity]
@@ -46,7 +46,7 @@ class Joining:
     def add_event(self, event: Event, root: str | None) -> list[Case]:
         """Keep an event of a track, which belonged to `root` when it was received; returns the cases of its profile."""
         found: dict[str, Case] = {}
-        for identity in self._linked(event.track) | ({root} if root is not None else set()):
+        for identity in {*self._linked(event.track), event.track if root is None else root}:
             self._events.setdefault(identity, []).append((event, root))
             for case in self._cases.get(identity, ()):
                 if self._joined(case, event, root):
@@ -55,6 +55,8 @@ class Joining:
 
     def events_for(self, case: Case) -> list[Event]:
         """The events kept that are of the case's profile."""
+        if case.root not in self.links and case.root not in self._events:
+            return []
         held = (one for identity in self._linked(case.root) for one in self._events.get(identity, ()))
         return list({id(event): event for event, root in held if self._joined(case, event, root)}.values())
 
@@ -102,8 +104,9 @@ class Joining:
         for identity in [i for i, held in self._cases.items() if not held]:
             del self._cases[identity]
 
-    def _linked(self, track: str) -> set[str]:
-        return {track, *self.links.get(track, ())}
+    def _linked(self, track: str) -> Collection[str]:
+        links = self.links.get(track)
+        return (track,) if links is None else {track, *links}
 
     def _at(self, track: str, from_ms: int, until_ms: int) -> set[str]:
         """A track and what it was linked to between two times."""

@@ -98,7 +98,7 @@ class Order:
         return cls(dict(row[0]), dict(row[1]), row[2], row[3], row[4])
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Case:
     """An example that facts may still bear on: everything but the row, which the window holds."""
 
@@ -107,9 +107,10 @@ class Case:
     t_ms: int
     due_ms: int
     goal: Goal
+    cart: float
     offer: str | None
-    facts: set[str] = field(default_factory=set)
-    orders: list[str] = field(default_factory=list)
+    facts: frozenset[str] = frozenset()
+    orders: tuple[str, ...] = ()
     worth: float = 0.0
     """The best other conversion, or reward, in money."""
     converted: bool = False
@@ -119,8 +120,8 @@ class Case:
 
     @property
     def revision(self) -> int:
-        """Grows with every fact, the decision being the first."""
-        return 1 + len(self.facts)
+        """Grows with every fact, the decision being the first and that its time is over another."""
+        return 1 + len(self.facts) + self.matured
 
     def covers(self, t_ms: int) -> bool:
         """Whether an event of this time is inside the window of the goal."""
@@ -134,6 +135,8 @@ class Case:
 
     def told(self, orders: dict[str, Order]) -> tuple[int, float, bool]:
         """(label, value, engaged) by all that is known."""
+        if not self.orders:
+            return int(self.converted), self.worth if self.converted else 0.0, self.engaged
         money, stands = 0.0, self.converted
         for name in sorted(self.orders):
             order = orders[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import zlib
 from typing import Any, Final
 
@@ -11,12 +10,14 @@ import orjson
 from engine.compiled import Value
 from engine.errors import InvalidInput
 from training.as_served import Goal
-from training.attribution import MATURED, Attribution
+from training.attribution import Attribution
 from training.joining import Joining
 from training.outcomes import Case, Event, Order
 from training.window import Window
 
 FORMAT: Final = 1
+MATURED: Final = "m"
+"""Stands among the facts of a case whose time is over."""
 
 
 def to_bytes(attribution: Attribution, window: Window, extra: dict[str, Any]) -> bytes:
@@ -62,16 +63,16 @@ def from_bytes(blob: bytes, attribution: Attribution, capacity: int) -> tuple[Wi
         attribution.cases[case.key] = case
         attribution.joining.add_case(case)
         if not case.matured:
-            heapq.heappush(attribution.due, (case.due_ms, case.key))
+            attribution.due.add(case)
     return window, state["extra"]
 
 
 def _columns(cases: list[Case]) -> dict[str, Any]:
     """Cases by column: of the many, most say no more than that they have matured."""
-    goals: dict[tuple[str, int, Value, bool], int] = {}
+    goals: dict[Goal, int] = {}
     for case in cases:
-        goals.setdefault(_goal(case), len(goals))
-    said = {i: case for i, case in enumerate(cases) if case.orders or case.facts - {MATURED}}
+        goals.setdefault(case.goal, len(goals))
+    said = {i: case for i, case in enumerate(cases) if case.orders or case.facts}
     return {
         "key": [case.key for case in cases],
         "root": [case.root for case in cases],
@@ -79,34 +80,25 @@ def _columns(cases: list[Case]) -> dict[str, Any]:
         "due_ms": [case.due_ms for case in cases],
         "offer": [case.offer for case in cases],
         "matured": [case.matured for case in cases],
-        "cart": [case.goal.cart for case in cases],
-        "goal": [goals[_goal(case)] for case in cases],
+        "cart": [case.cart for case in cases],
+        "goal": [goals[case.goal] for case in cases],
         "goals": [[kind, within, [v.kind, v.fixed, v.share, v.basket], visit] for kind, within, v, visit in goals],
         "said": [
-            [i, sorted(case.facts), case.orders, case.worth, case.converted, case.engaged] for i, case in said.items()
+            [i, [*sorted(case.facts), *[MATURED] * case.matured], case.orders, case.worth, case.converted, case.engaged]
+            for i, case in said.items()
         ],
     }
 
 
-def _goal(case: Case) -> tuple[str, int, Value, bool]:
-    goal = case.goal
-    return goal.kind, goal.within_ms, goal.value, goal.visit
-
-
 def _cases(held: dict[str, Any]) -> list[Case]:
-    goals = [(kind, within, Value(*value), visit) for kind, within, value, visit in held["goals"]]
+    goals = [Goal(kind, within, Value(*value), visit) for kind, within, value, visit in held["goals"]]
     names = ("key", "root", "t_ms", "due_ms", "offer", "matured", "cart", "goal")
     found: list[Case] = []
     for key, root, t_ms, due_ms, offer, matured, cart, number in zip(*(held[name] for name in names), strict=True):
-        kind, within, value, visit = goals[number]
-        case = Case(key, root, t_ms, due_ms, Goal(kind, within, value, cart, visit), offer)
-        case.matured = matured
-        if matured:
-            case.facts.add(MATURED)
-        found.append(case)
+        found.append(Case(key, root, t_ms, due_ms, goals[number], cart, offer, matured=matured))
     for i, facts, orders, worth, converted, engaged in held["said"]:
         case = found[i]
-        case.facts, case.orders = set(facts), orders
+        case.facts, case.orders = frozenset(facts) - {MATURED}, tuple(orders)
         case.worth, case.converted, case.engaged = worth, converted, engaged
     return found
 

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 def tidy(of: Attribution, now_ms: int) -> None:
     """Let go of events, orders, links and loose facts; `now_ms` is the watermark, before which everything was read."""
-    waiting = (of.cases[key] for _, key in of.due if key in of.cases)
-    span_ms = max((case.due_ms - case.t_ms for case in waiting), default=0) + of.grace_ms
+    span_ms = of.due.longest_ms() + of.grace_ms
     of.joining.tidy(now_ms - span_ms)
     of.loose = {key: facts for key, facts in of.loose.items() if any(ms >= now_ms for ms, _ in facts)}
     of.forgotten = {mark: ms for mark, ms in of.forgotten.items() if ms >= now_ms}

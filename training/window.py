@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from engine.schema import N_FEATURES, schema_hash
-from training.example import Example
+from training.dictionary import Dictionary
+from training.example import Amendment, Example, Trial
 
 CAPACITY: Final = 300_000
 ROOM: Final = 0.05
 """The share of a full window that is evicted at once, the oldest first."""
+MANY_TEXTS: Final = 100_000
+"""Texts beyond two an example that are let stand before those that nothing names are forgotten."""
+V = TypeVar("V", Example, Amendment)
 _NUMBERS: Final = (
     ("revision", np.int32), ("t_ms", np.int64), ("propensity", np.float64), ("label", np.int8), ("value", np.float64),
     ("engaged", np.bool_), ("matured", np.bool_), ("degraded", np.bool_), ("holdout", np.bool_), ("took_us", np.int32),
@@ -50,23 +54,25 @@ class Matured:
 
 
 class Window:
-    """At most `capacity` examples, matured and not. Verbs: upsert, forget, get, matured, to_bytes, from_bytes.
+    """At most `capacity` examples, matured and not. Verbs: upsert, amend, forget, get, matured, to_bytes, from_bytes.
 
-    A row takes its features in float64 and about 100 bytes more. The oldest matured ones are evicted first.
+    A row takes its features in float64 and about 100 bytes more. The oldest matured ones are evicted first, and their
+    places are taken by who comes next. A place that nobody has is zero in every column.
     """
 
     def __init__(self, capacity: int = CAPACITY, n_features: int = N_FEATURES) -> None:
         self.capacity, self.n_features = capacity, n_features
         self._at: dict[str, int] = {}
         self._keys: list[str] = []
-        self._trials: list[Any] = []
-        self._codes: dict[str | None, int] = {None: 0}
-        self._texts: list[str | None] = [None]
+        self._trials: dict[int, Trial] = {}
+        self._texts = Dictionary()
         self._rows = np.empty((0, n_features))
         self._columns: dict[str, NDArray[Any]] = {name: np.empty(0, kind) for name, kind in _NUMBERS}
-        self._gone: set[int] = set()
+        self._free: list[int] = []
+        self._is_compact = True
         self.n_matured = 0
         """How many examples can be trained on."""
+        self.n_evicted = 0
 
     def __len__(self) -> int:
         return len(self._at)
@@ -78,60 +84,90 @@ class Window:
 
     def upsert(self, examples: Iterable[Example]) -> list[str]:
         """Take examples in: the highest revision stays, a withdrawn one goes. Returns the keys of those evicted."""
-        for example in examples:
-            at = self._at.get(example.key)
-            if at is not None and example.revision <= self._columns["revision"][at]:
-                continue
-            if example.withdrawn:
-                self._remove(example.key)
-            else:
-                self._put(self._place(example.key) if at is None else at, example)
+        newer = self._newer(examples)
+        self._remove([one.key for one in newer if one.withdrawn])
+        kept = [one for one in newer if not one.withdrawn]
+        if kept:
+            self._put(kept)
+        if len(self._texts) > 2 * len(self._at) + MANY_TEXTS:
+            self._keep_texts()
         return self._evict() if len(self._at) > self.capacity else []
+
+    def amend(self, amendments: Iterable[Amendment]) -> list[Example]:
+        """Change what is kept, where the revision is higher; gives the examples as they stand now, or as they went."""
+        newer = [one for one in self._newer(amendments) if one.key in self._at]
+        if not newer:
+            return []
+        keys, *told = zip(*newer, strict=True)
+        places, columns = self._places(keys), dict(zip(Amendment._fields[1:], told, strict=True))
+        withdrawn = columns.pop("withdrawn")
+        self.n_matured += sum(columns["matured"]) - int(self._columns["matured"][places].sum())
+        for name, column in columns.items():
+            self._columns[name][places] = column
+        found = self._read(places, withdrawn)
+        self._remove([one.key for one in newer if one.withdrawn])
+        return found
 
     def forget(self, tracks: Callable[[str], bool]) -> int:
         """Remove every example of the profiles for which `tracks` holds; returns how many."""
-        wanted = [i for i, text in enumerate(self._texts) if text is not None and tracks(text)]
-        hit = np.isin(self._columns["track"][: len(self._keys)], wanted)
-        keys = [self._keys[i] for i in np.flatnonzero(hit) if i not in self._gone]
-        for key in keys:
-            self._remove(key)
+        hit = np.isin(self._columns["track"], self._texts.matching(tracks))
+        keys = [self._keys[i] for i in np.flatnonzero(hit)]
+        self._remove(keys)
         self.compact()
         return len(keys)
 
-    def _place(self, key: str) -> int:
-        at = len(self._keys)
-        if at == len(self._rows):
-            size = max(1024, 2 * at)
-            self._rows = _grown(self._rows, (size, self.n_features))
-            self._columns = {name: _grown(held, (size,)) for name, held in self._columns.items()}
-        self._keys.append(key)
-        self._trials.append(None)
-        self._at[key] = at
-        return at
+    def _newer(self, versions: Iterable[V]) -> list[V]:
+        """Of each key the version of the highest revision, where it is higher than the one kept."""
+        newest: dict[str, V] = {}
+        held, revisions = self._at, self._columns["revision"]
+        for one in versions:
+            before, at = newest.get(one.key), held.get(one.key)
+            if one.revision > (before.revision if before is not None else revisions[at] if at is not None else 0):
+                newest[one.key] = one
+        return list(newest.values())
 
-    def _put(self, at: int, example: Example) -> None:
-        self.n_matured += int(example.matured) - int(self._columns["matured"][at])
-        self._rows[at] = example.row
-        self._trials[at] = example.trial
+    def _put(self, examples: Sequence[Example]) -> None:
+        columns = dict(zip(Example._fields, zip(*examples, strict=True), strict=True))
+        places = self._places(columns["key"])
+        self.n_matured += sum(columns["matured"]) - int(self._columns["matured"][places].sum())
+        self._rows[places] = np.concatenate(columns["row"]).reshape(len(examples), self.n_features)
         for name, held in self._columns.items():
-            value = getattr(example, name)
-            held[at] = self._code(value) if name in _TEXTS else value
+            held[places] = self._texts.encode(columns[name]) if name in _TEXTS else columns[name]
+        for place, trial in zip(places.tolist(), columns["trial"], strict=True):
+            if trial is not None:
+                self._trials[place] = trial
 
-    def _code(self, text: str | None) -> int:
-        code = self._codes.get(text)
-        if code is None:
-            code = self._codes[text] = len(self._texts)
-            self._texts.append(text)
-        return code
+    def _places(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Where examples are kept; those that are new are given a place."""
+        at, free, held = self._at, self._free, self._keys
+        for key in keys:
+            if key not in at:
+                if free:
+                    place = free.pop()
+                    held[place] = key
+                else:
+                    place = len(held)
+                    held.append(key)
+                at[key] = place
+        if len(held) > len(self._rows):
+            size = max(1024, 2 * len(held))
+            self._rows = _grown(self._rows, (size, self.n_features))
+            self._columns = {name: _grown(column, (size,)) for name, column in self._columns.items()}
+        return np.fromiter(map(at.__getitem__, keys), np.int64, len(keys))
 
-    def _remove(self, key: str) -> None:
-        at = self._at.pop(key, None)
-        if at is not None:
-            self._gone.add(at)
-            self._rows[at] = 0.0
-            self.n_matured -= int(self._columns["matured"][at])
-            if len(self._gone) > 1024 and len(self._gone) > len(self._at):
-                self.compact()
+    def _remove(self, keys: Sequence[str]) -> None:
+        gone = [self._at.pop(key) for key in keys if key in self._at]
+        if not gone:
+            return
+        self.n_matured -= int(self._columns["matured"][gone].sum())
+        self._rows[gone] = 0.0
+        for held in self._columns.values():
+            held[gone] = 0
+        for place in gone:
+            self._keys[place] = ""
+            self._trials.pop(place, None)
+        self._free += gone
+        self._is_compact = False
 
     @property
     def room(self) -> int:
@@ -140,55 +176,64 @@ class Window:
 
     def _evict(self) -> list[str]:
         # What has not matured is still to be learned from: it goes only where there is nothing else.
-        order = self._order()
-        order = order[np.argsort(~self._columns["matured"][order], kind="stable")]
-        keys = [self._keys[i] for i in order[: max(len(self._at) - self.capacity, self.room)]]
-        for key in keys:
-            self._remove(key)
-        self.compact()
+        n, matured = max(len(self._at) - self.capacity, self.room), self._columns["matured"]
+        places = self._oldest(np.flatnonzero(matured), n)
+        if len(places) < n:
+            waiting = np.flatnonzero((self._columns["revision"] > 0) & ~matured)
+            places += self._oldest(waiting, n - len(places))
+        keys = [self._keys[i] for i in places]
+        self._remove(keys)
+        self.n_evicted += len(keys)
         return keys
 
     def compact(self) -> None:
         """Close the gaps, and forget the texts that nothing names any more."""
         kept = np.array(sorted(self._at.values()), dtype=np.int64)
         self._keys = [self._keys[i] for i in kept]
-        self._trials = [self._trials[i] for i in kept]
         self._rows = self._rows[kept]
         self._columns = {name: held[kept] for name, held in self._columns.items()}
+        if self._trials:
+            moved = {place: i for i, place in enumerate(kept.tolist())}
+            self._trials = {moved[place]: trial for place, trial in self._trials.items()}
         self._at = {key: i for i, key in enumerate(self._keys)}
-        self._gone.clear()
-        self.n_matured = int(self._columns["matured"].sum())
-        used = np.unique(np.concatenate([np.zeros(1, np.int32), *(self._columns[name] for name in _TEXTS)]))
-        moved = np.zeros(len(self._texts), np.int32)
-        moved[used] = np.arange(len(used))
+        self._free.clear()
+        self._keep_texts()
+        self._is_compact = True
+
+    def _keep_texts(self) -> None:
+        moved = self._texts.keep(self._columns[name] for name in _TEXTS)
         for name in _TEXTS:
             self._columns[name] = moved[self._columns[name]]
-        self._texts = [self._texts[i] for i in used]
-        self._codes = {text: i for i, text in enumerate(self._texts)}
 
     # -- reading ---------------------------------------------------------------------------------------
 
     def get(self, key: str) -> Example | None:
         """One example as it stands."""
         at = self._at.get(key)
-        if at is None:
-            return None
-        told: dict[str, Any] = {name: held[at].item() for name, held in self._columns.items()}
-        told.update((name, self._texts[told[name]]) for name in _TEXTS)
-        row = self._rows[at].copy()
-        row.flags.writeable = False
-        return Example(key=key, row=row, trial=self._trials[at], **told)
+        return None if at is None else self._read(np.array([at]), (False,))[0]
+
+    def _read(self, places: NDArray[np.int64], withdrawn: Sequence[bool]) -> list[Example]:
+        rows = self._rows[places]
+        rows.flags.writeable = False
+        numbers = {name: held[places] for name, held in self._columns.items()}
+        columns: dict[str, Iterable[Any]] = {
+            name: self._texts.decode(column) if name in _TEXTS else column.tolist() for name, column in numbers.items()
+        }
+        columns["key"] = [self._keys[i] for i in places]
+        columns["trial"] = [self._trials.get(i) for i in places.tolist()]
+        columns["row"], columns["withdrawn"] = rows, withdrawn
+        return list(map(Example._make, zip(*(columns[name] for name in Example._fields), strict=True)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._at))
 
     def matured(self, after_ms: int = -1, until_ms: int | None = None) -> Matured:
         """The matured examples later than `after_ms`, and not after `until_ms`."""
-        c, order = self._columns, self._order()
-        t = c["t_ms"][order]
-        wanted = c["matured"][order] & (t > after_ms) & (t <= (t if until_ms is None else until_ms))
-        order = order[wanted]
-        texts = np.array(self._texts, dtype=object)
+        c, t = self._columns, self._columns["t_ms"]
+        order = self._ordered(
+            np.flatnonzero(c["matured"] & (t > after_ms) & (t <= (t if until_ms is None else until_ms)))
+        )
+        texts = np.array(self._texts.texts, dtype=object)
         return Matured(
             key=[self._keys[i] for i in order],
             x=self._rows[order],
@@ -204,24 +249,36 @@ class Window:
             model=texts[c["model"][order]].tolist(),
         )
 
-    def _order(self) -> NDArray[np.int64]:
-        """The places held, in the order of (time, key)."""
-        held = np.array(list(self._at.values()), dtype=np.int64)
-        if not len(held):
-            return held
-        return held[np.lexsort((np.array(list(self._at)), self._columns["t_ms"][held]))]
+    def _ordered(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The places in the order of (time, key). Keys are compared only where times are equal."""
+        places = places[np.argsort(self._columns["t_ms"][places], kind="stable")]
+        t = self._columns["t_ms"][places]
+        same = t[1:] == t[:-1]
+        tied = np.flatnonzero(np.r_[False, same] | np.r_[same, False]) if len(t) else places
+        keys = np.array([self._keys[i] for i in places[tied]], dtype=np.str_)
+        places[tied] = places[tied][np.lexsort((keys, t[tied]))]
+        return places
+
+    def _oldest(self, places: NDArray[np.int64], n: int) -> list[int]:
+        """At most `n` of these places, the first in the order of (time, key)."""
+        if len(places) <= n:
+            return places.tolist()
+        t = self._columns["t_ms"][places]
+        last = np.partition(t, n - 1)[n - 1]
+        older: list[int] = places[t < last].tolist()
+        tied = sorted(places[t == last].tolist(), key=self._keys.__getitem__)
+        return older + tied[: n - len(older)]
 
     # -- bytes -----------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
         """Everything, compressed. After `compact` it changes nothing, so that a thread may do it beside readers."""
-        if self._gone or len(self._rows) > len(self._keys):
+        if not self._is_compact or len(self._rows) > len(self._keys):
             self.compact()
         n = len(self._keys)
         head = {
             "schema": schema_hash(), "n": n, "n_features": self.n_features, "keys": self._keys,
-            "trials": {str(i): trial for i, trial in enumerate(self._trials) if trial is not None},
-            "texts": self._texts,
+            "trials": {str(i): trial for i, trial in self._trials.items()}, "texts": self._texts.texts,
         }  # fmt: skip
         out = io.BytesIO()
         packed = orjson.dumps(head)
@@ -245,10 +302,8 @@ class Window:
             start += n * np.dtype(kind).itemsize
         rows = np.frombuffer(data, np.float64, n * window.n_features, start)
         window._rows = rows.reshape(n, window.n_features).copy()
-        window._keys, window._texts = head["keys"], head["texts"]
+        window._keys, window._texts = head["keys"], Dictionary(head["texts"])
         window._at = {key: i for i, key in enumerate(window._keys)}
-        window._codes = {text: i for i, text in enumerate(window._texts)}
-        window._trials = [None] * n
         window.n_matured = int(window._columns["matured"].sum())
         for i, (rollout, stage, arm, champion, challenger) in ((int(i), t) for i, t in head["trials"].items()):
             window._trials[i] = (rollout, stage, arm, champion, challenger)

@@ -230,7 +230,7 @@ async def test_the_evidence_of_an_ended_rollout_is_forgotten_and_its_numbers_sta
 async def test_the_expected_days_at_the_traffic_of_now_are_told_before_a_start(town: Town) -> None:
     rollouts = rollouts_of(town, replace(SHORT, stages=(*SHORT.stages[:2], replace(SHORT.stages[2], horizon_s=1e6))))
     assert (await rollouts.status())["expected"]["days"] is None, "nobody has come by yet"
-    stream = [replace(e, t_ms=i * 1000) for i, e in enumerate(crowd(2000, rate=0.2))]
+    stream = [e._replace(t_ms=i * 1000) for i, e in enumerate(crowd(2000, rate=0.2))]
     await rollouts.look(stream)
     status = await rollouts_of(town).status()
     assert status["traffic"]["usersPerDay"] == pytest.approx(86_400, rel=0.01)

@@ -35,6 +35,7 @@ from engine.world import World
 from tests.engine.builders import MINUTE, T0
 from training.attribution import Attribution
 from training.example import Example
+from training.keeping import keep
 from training.window import Window
 
 BOOK: dict[str, Any] = {
@@ -184,25 +185,23 @@ class Reader:
 
     def __init__(self, capacity: int = 10_000) -> None:
         self.window = Window(capacity)
-        self.attribution = Attribution(N, books, self._known, mark)
+        self.attribution = Attribution(N, books, mark)
         self.told: list[Example] = []
 
-    def _known(self, key: str) -> Example | None:
-        return self.window.get(key)
-
-    def keep(self, examples: list[Example]) -> None:
-        self.told += examples
-        self.attribution.drop(self.window.upsert(examples))
+    def keep(self) -> Reader:
+        self.told += keep(self.attribution, self.window)
+        return self
 
     def read(self, entries: Sequence[Entry] | Iterator[Entry]) -> Reader:
         for partition, position, records in entries:
-            self.keep(self.attribution.observe(partition, position, records))
+            self.attribution.observe(partition, position, records)
+            self.keep()
         return self
 
     def advance(self, watermark_ms: int) -> Reader:
         for partition in range(N):
-            self.keep(self.attribution.advance(partition, watermark_ms))
-        return self
+            self.attribution.advance(partition, watermark_ms)
+        return self.keep()
 
     def __getitem__(self, key: str) -> Example:
         found = self.window.get(key)

@@ -38,10 +38,10 @@ def test_one_partition_that_is_behind_holds_everything_up(shop: Scribe) -> None:
     key = shop.decide(A)
     reader = Reader().read(shop.entries)
     for partition in range(N - 1):
-        reader.keep(reader.attribution.advance(partition, shop.now_ms + HOUR))
-    assert not reader[key].matured
-    reader.keep(reader.attribution.advance(N - 1, shop.now_ms + HOUR))
-    assert reader[key].matured
+        reader.attribution.advance(partition, shop.now_ms + HOUR)
+    assert not reader.keep()[key].matured
+    reader.attribution.advance(N - 1, shop.now_ms + HOUR)
+    assert reader.keep()[key].matured
 
 
 def test_the_row_is_the_one_that_was_served(shop: Scribe) -> None:

@@ -68,7 +68,7 @@ def test_each_kind_of_harm_is_rolled_back_by_its_guard(world, stage, guard):
 def test_a_candidate_that_is_less_off_than_the_champion_is_not_at_fault():
     def told(champion: float, challenger: float):
         users = Users("r1", SHORT)
-        users.observe(replace(e, trial=(*e.trial[:3], champion, challenger)) for e in crowd(4000, rate=0.3))
+        users.observe(e._replace(trial=(*e.trial[:3], champion, challenger)) for e in crowd(4000, rate=0.3))
         return users.readings(0, scored=True).guards["calibration"]
 
     assert told(0.34, 0.6) > 20, "the truth is 0.34"
@@ -97,7 +97,7 @@ def test_at_the_horizon_the_champion_stays():
 
 def test_the_scores_of_the_same_model_differ_by_nothing_and_that_is_enough():
     users = Users("r1", SHORT)
-    users.observe(replace(e, trial=(*e.trial[:4], e.trial[3])) for e in crowd(400))
+    users.observe(e._replace(trial=(*e.trial[:4], e.trial[3])) for e in crowd(400))
     assert judged(at(0), users, 11)[0].stage == 1
 
 
@@ -129,7 +129,7 @@ def test_a_book_needs_no_scores_and_only_its_conversion_to_be_promoted():
     assert [stage.share for stage in plan.stages] == [0.3, 0.5]
     book = replace(at(0), kind="book", plan=plan, stage=1)
     users = Users("r1", plan)
-    users.observe(replace(e, trial=(*e.trial[:3], 0.1, 0.1)) for e in crowd(20_000, stage="canary-0.5", share=0.5))
+    users.observe(e._replace(trial=(*e.trial[:3], 0.1, 0.1)) for e in crowd(20_000, stage="canary-0.5", share=0.5))
     readings = users.readings(1, scored=False)
     assert "score faults" not in readings.guards
     assert decide(book, readings, 11_000).verdict is Verdict.PROMOTE

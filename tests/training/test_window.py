@@ -14,7 +14,7 @@ from engine.schema import N_FEATURES
 from tests.training.journals import N, Reader, Scribe, books, learned, mark
 from training import window as window_file
 from training.attribution import Attribution
-from training.example import Example
+from training.example import Amendment, Example
 from training.saved_state import from_bytes, to_bytes
 from training.window import Window
 
@@ -144,4 +144,63 @@ def test_what_the_window_evicts_is_let_go_of_altogether() -> None:
 
 
 def fresh() -> Attribution:
-    return Attribution(N, books, lambda _: None, mark)
+    return Attribution(N, books, mark)
+
+
+@given(changes, st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_many_at_once_come_to_what_one_after_another_comes_to(rows: Any, n: int) -> None:
+    told = {
+        (k, r): example(f"k{k}", r, t_ms=t, matured=m, value=float(v), track=f"anon:{k}", withdrawn=r == 5,
+                        trial=("r1", "shadow", "champion", 0.1, None) if v > 6 else None)
+        for k, r, t, m, v in rows
+    }  # fmt: skip
+    # A withdrawn one is the last that is told of its key.
+    stream = sorted(told.values(), key=lambda one: one.withdrawn)
+    one, many = Window(), Window()
+    for found in stream:
+        one.upsert([found])
+    for start in range(0, len(stream), n):
+        many.upsert(stream[start : start + n])
+    assert {k: one.get(k) for k in one} == {k: many.get(k) for k in many}
+    assert one.n_matured == many.n_matured == len(many.matured().key)
+    assert one.matured().x.tobytes() == many.matured().x.tobytes()
+
+
+@given(changes, changes)
+@settings(max_examples=60, deadline=None)
+def test_an_amendment_does_what_the_whole_example_would(rows: Any, more: Any) -> None:
+    whole, amended = Window(), Window()
+    first = {f"k{k}": example(f"k{k}", r, t_ms=t, matured=m) for k, r, t, m, _ in rows}
+    whole.upsert(first.values())
+    amended.upsert(first.values())
+    some = {f"k{k}": Amendment(f"k{k}", r, r % 2, float(v), m, not m, withdrawn=v > 7) for k, r, _, m, v in more}
+    expected = {
+        key: one._replace(**some[key]._asdict())
+        for key, one in first.items()
+        if key in some and some[key].revision > one.revision
+    }
+    whole.upsert(expected.values())
+    assert {one.key: one for one in amended.amend(some.values())} == expected
+    assert {k: whole.get(k) for k in whole} == {k: amended.get(k) for k in amended}
+    assert (whole.n_matured, len(whole)) == (amended.n_matured, len(amended))
+
+
+def test_the_place_of_one_that_went_is_taken_and_nothing_of_it_stays() -> None:
+    window = Window()
+    window.upsert([example("k0", track="anon:gone", trial=("r1", "shadow", "champion", 0.1, None)), example("k1")])
+    window.amend([Amendment("k0", 2, 0, 0.0, False, False, withdrawn=True)])
+    later = example("k2", matured=False)
+    window.upsert([later])
+    assert window.get("k2") == later
+    assert (window.matured().key, window.n_matured) == (["k1"], 1)
+    again = Window.from_bytes(window.to_bytes())
+    assert again is not None
+    assert (set(again), "anon:gone" in again._texts) == ({"k1", "k2"}, False)
+
+
+def test_of_those_of_one_time_the_first_by_name_go_first() -> None:
+    window = Window(capacity=10)
+    gone = window.upsert([example(f"k{i}", t_ms=7) for i in (3, 9, 1, 0, 8, 2, 7, 4, 6, 5, 10)])
+    assert gone == ["k0"]
+    assert window.matured().key == ["k1", "k10", *(f"k{i}" for i in range(2, 10))]

@@ -14,6 +14,7 @@ from engine.record import DECISION, Record
 from engine.world import World
 from training.attribution import Attribution
 from training.fit import Model, fit
+from training.keeping import keep
 from training.learner import FOR_OFFERS, rows_table
 from training.posteriors import beliefs_of
 from training.recovery.kiosk import Kiosk
@@ -37,7 +38,7 @@ class School:
     def __init__(self, book: CompiledBook, seed: int = 0) -> None:
         self._seed = seed
         self._window = Window(capacity=2_000_000)
-        self._attribution = Attribution(1, {book.version: book}.get, self._window.get)
+        self._attribution = Attribution(1, {book.version: book}.get)
         self.models: list[Model] = []
         self._n_taught = self._n_matured = 0
 
@@ -46,12 +47,13 @@ class School:
         if record[0] == DECISION and not (record[8][2] and len(record[8][2][0][0]) > 1):
             # No choice, no lesson.
             return
-        self._window.upsert(self._attribution.observe(0, (at.epoch, at.seq), [record]))
+        self._attribution.observe(0, (at.epoch, at.seq), [record])
 
     def end_hour(self, kiosk: Kiosk, hour: int, now_ms: int) -> None:
         """Put in force what has been learned: a model at the end of a day, posteriors whenever enough is new."""
         kiosk.pass_time(now_ms)
-        self._window.upsert(self._attribution.advance(0, now_ms))
+        self._attribution.advance(0, now_ms)
+        keep(self._attribution, self._window)
         day, new_model = (hour + 1) // 24 - 1, False
         if (hour + 1) % 24 == 0 and (day < OFTEN_DAYS or day % EVERY_DAYS == 0):
             new_model = self._fit(kiosk, day)
