@@ -261,13 +261,13 @@ class Window:
 
     def _oldest(self, places: NDArray[np.int64], n: int) -> list[int]:
         """At most `n` of these places, the first in the order of (time, key)."""
-        if len(places) <= n:
-            return places.tolist()
-        t = self._columns["t_ms"][places]
-        last = np.partition(t, n - 1)[n - 1]
-        older: list[int] = places[t < last].tolist()
-        tied = sorted(places[t == last].tolist(), key=self._keys.__getitem__)
-        return older + tied[: n - len(older)]
+        tied: list[int] = []
+        if len(places) > n:
+            t = self._columns["t_ms"][places]
+            last = np.partition(t, n - 1)[n - 1]
+            tied = sorted(places[t == last].tolist(), key=self._keys.__getitem__)
+            places = places[t < last]
+        return [*places.tolist(), *tied[: n - len(places)]]
 
     # -- bytes -----------------------------------------------------------------------------------------
 
