@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -267,8 +266,8 @@ async def test_churn_is_learned_through_the_same_loop_and_put_in_force() -> None
     again = [one for one in visits if rng.random() < 0.2 + 0.25 * one.row[MODEL_FEATURES.index("n_sessions")]]
     back = examples(len(again), seed=12, start_ms=3 * DAY, every_ms=8 * MINUTE)
     school.source.arrive(visits)
-    school.source.arrive([replace(one, track=first.track) for one, first in zip(back, again, strict=True)])
-    school.source.arrive([replace(examples(1, seed=13)[0], t_ms=60 * DAY)])
+    school.source.arrive([one._replace(track=first.track) for one, first in zip(back, again, strict=True)])
+    school.source.arrive([examples(1, seed=13)[0]._replace(t_ms=60 * DAY)])
     done = [await school.step(2 * DAY) for _ in range(3)]
     churn = [run for run in done if run is not None and run["target"] == "churn"]
     assert [run["state"] for run in churn][:1] == ["published"], churn
