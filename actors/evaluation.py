@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from actors import operations as ops
 from actors.call import Call
+from actors.decided import Decided, answer_of, unrecorded
 from actors.links import PARKED
 from actors.no_book import world_without_book
-from actors.operations import Decided, Outcome, Reply, Scene, unavailable
+from actors.operations import Outcome, Reply, Scene, unavailable
 from actors.partition import Partition
 from actors.redeeming import redeem
 from engine.errors import KairosError, Unavailable
@@ -22,7 +23,7 @@ log = logging.getLogger("kairos.shard")
 
 
 class Evaluation:
-    """Verbs: evaluate within a batch; after it finish, or unwritten."""
+    """Verbs: evaluate and told within a batch; after it finish, or unwritten."""
 
     def __init__(self, shard: SessionShard) -> None:
         self._shard, self._no_world = shard, world_without_book()
@@ -92,8 +93,18 @@ class Evaluation:
             log.exception("%s failed in shard %d", call.op, self._shard.index)
             call.answer(unavailable("internal", "the request could not be finished"))
 
+    def told(self, call: Call, reply: Outcome) -> Reply | ops.Later:
+        """What is answered once the journal has taken the records; a decision is put into words here."""
+        if not isinstance(reply, Decided):
+            return reply
+        try:
+            return answer_of(reply, self._shard.desk, call.payload)
+        except Exception:
+            log.exception("a decision of shard %d could not be told", self._shard.index)
+            return unavailable("internal", "the request could not be evaluated")
+
     def unwritten(self, reply: Outcome, failure: KairosError) -> Reply:
         """What is answered instead where the journal did not take the records."""
         if isinstance(reply, Decided):
-            return ops.unrecorded(reply)
+            return unrecorded(reply)
         return unavailable("not_durable", f"the journal did not take it: {failure.message}")

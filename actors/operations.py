@@ -8,6 +8,7 @@ from random import Random
 from time import perf_counter_ns
 from typing import Any, Final
 
+from actors.decided import Decided
 from actors.desk import Desk
 from actors.partition import Partition
 from engine.arms import world_at_signals
@@ -17,7 +18,6 @@ from engine.decision import Decision
 from engine.dice import SeededDice
 from engine.errors import InvalidInput
 from engine.geo import nearest_geofence
-from engine.harmony import tell_source
 from engine.ids import message_hash, profile_id
 from engine.inputs import Inputs, Request, read_inputs
 from engine.money import Exchange
@@ -182,18 +182,6 @@ def _note_visit(scene: Scene, inputs: Inputs) -> None:
     scene.partition.write(visit_record(inputs.root, scene.now_ms, inputs.features, context, km, versions, goal))
 
 
-@dataclass(slots=True)
-class Decided:
-    """A decision taken but not yet durable, with what is needed to answer should it not become so."""
-
-    inputs: Inputs
-    seed: int
-    reply: Reply
-    decision: Decision
-    world: World
-    now_ms: int
-
-
 Outcome = Reply | Decided | Later
 """What a request has come to when its batch is written: an answer, a decision, or what is left to do."""
 
@@ -253,16 +241,9 @@ def decide_for(scene: Scene, payload: dict[str, Any]) -> Decided | Reply:
     request = request_hash(scene, payload["request_id"]) if payload.get("request_id") else None
     record = decision_record(scene.now_ms, seed, "model", versions, request, inputs, decision, took_us)
     decision_id = str(scene.partition.write(record))
-    body = decision.response(found.root, payload["placement"], decision_id)
-    if inputs.request.source is not None:
-        tell_source(body, inputs.request.source)
-    scene.desk.finish(body, decision, inputs, decision_id)
-    if verdicts is not None:
-        body["signals"] = verdicts
     if decision.conversion is not None and decision.rung == "model":
         scene.partition.live[found.root].precomputed = decision.conversion
-    reply: Reply = {"decision": body, "status": 200}
-    return Decided(inputs, seed, reply, decision, scene.world, scene.now_ms)
+    return Decided(inputs, seed, decision, decision_id, scene.world, scene.now_ms, verdicts)
 
 
 def inputs_for(scene: Scene, found: Whereabouts, payload: dict[str, Any]) -> Inputs:
@@ -282,21 +263,6 @@ def inputs_for(scene: Scene, found: Whereabouts, payload: dict[str, Any]) -> Inp
         # It teaches nothing, and takes part in nothing.
         inputs.train = False
     return inputs
-
-
-def unrecorded(decided: Decided) -> Reply:
-    """The same decision where the journal could not take it: nothing capped, nothing budgeted, never training."""
-    inputs = decided.inputs
-    inputs.recordable = False
-    decision = decide(inputs, decided.world, now_ms=decided.now_ms, rng=SeededDice(decided.seed))
-    body = decision.response(inputs.root, inputs.request.placement, None)
-    body["degraded"] = {"rung": decision.rung, "reason": "NOT_RECORDED"}
-    if inputs.request.source is not None:
-        tell_source(body, inputs.request.source)
-    signals = decided.reply["decision"].get("signals")
-    if signals is not None:
-        body["signals"] = {**signals, "accepted": 0}
-    return {"decision": body, "status": 200}
 
 
 def score_for(scene: Scene, payload: dict[str, Any]) -> Reply:

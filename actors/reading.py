@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from actors.dry_running import DryRuns
-from actors.operations import Decided, Later, Reply, Scene, error, locate, profile_identity
+from actors.operations import Later, Reply, Scene, error, locate, profile_identity
 from engine.decide import decide
 from engine.decision import Decision
 from engine.dice import SeededDice
@@ -83,14 +83,6 @@ class Reading:
         if explained:
             body["explain"] = await self._explained(record)
         return {"decision": body, "status": 200}
-
-    def explained(self, decided: Decided, payload: dict[str, Any]) -> Reply:
-        """The reply to a decide call, with its explanation where that was asked for."""
-        if payload.get("explain"):
-            decided.reply["decision"]["explain"] = explain(
-                decided.inputs, decided.world, decided.decision, decided.now_ms
-            )
-        return decided.reply
 
     async def _record(self, wanted: DecisionId) -> Record | Reply:
         shard = self._shard

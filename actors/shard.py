@@ -23,12 +23,12 @@ from actors.ledger import Ledger
 from actors.links import PARKED, Links
 from actors.mending import Mending
 from actors.no_book import NEEDS_BOOK
-from actors.operations import Decided, Outcome, Reply, unavailable
+from actors.operations import Outcome, Reply, unavailable
 from actors.ownership import Ownership
 from actors.partition import Partition, raise_for
 from actors.reading import Reading
 from actors.shard_settings import ShardSettings
-from actors.stores import Journal, Snapshots, Table
+from actors.stores import Entry, Journal, Snapshots, Table
 from actors.treasury import Treasury
 from actors.worlds import Worlds
 from engine.errors import Fenced, KairosError
@@ -51,8 +51,8 @@ class SessionShard:
     """The profiles of some partitions. Verbs: start, ask (or submit), stop.
 
     Everything that touches a profile passes the inbox. The loop takes all that has arrived as one batch:
-    activate → evaluate → append → reply. After a failed or uncertain append the touched partitions are
-    dropped and claimed again under a new epoch.
+    activate → evaluate → append → reply; while the journal writes, the answers are put into words. After a failed or
+    uncertain append the touched partitions are dropped and claimed again under a new epoch.
     """
 
     def __init__(
@@ -241,19 +241,25 @@ class SessionShard:
                 if len(partition.pending) > before:
                     raise
                 answers.append((call, unavailable("internal", "the request could not be evaluated")))
-        failed = await self._append(list({c.partition: self.partitions[c.partition] for c in here}.values()))
+        touched = {call.partition: self.partitions[call.partition] for call in here}
+        to_write = [partition for partition in touched.values() if partition.pending]
+        entries = [partition.entry() for partition in to_write]
+        writing = asyncio.create_task(self._append(to_write, entries)) if to_write else None
+        if writing is not None:
+            # The entries are on their way after this turn; meanwhile the answers are put into words.
+            await asyncio.sleep(0)
+        told = [self._evaluation.told(call, reply) for call, reply in answers]
+        failed = await writing if writing is not None else {}
         self.treasury.leases.committed(failed)
-        for call, reply in answers:
+        for (call, reply), answer in zip(answers, told, strict=True):
             if reply is PARKED:
                 continue
             if call.partition in failed:
                 call.answer(self._evaluation.unwritten(reply, failed[call.partition]))
-            elif isinstance(reply, dict):
-                call.answer(reply)
-            elif isinstance(reply, Decided):
-                call.answer(self.reading.explained(reply, call.payload))
+            elif isinstance(answer, dict):
+                call.answer(answer)
             else:
-                self.spawn(self._evaluation.finish(call, reply))
+                self.spawn(self._evaluation.finish(call, answer))
 
     def _may_serve(self, call: Call) -> bool:
         partition = self.partitions.get(call.partition)
@@ -276,14 +282,11 @@ class SessionShard:
 
     # -- the journal -----------------------------------------------------------------------------------
 
-    async def _append(self, partitions: list[Partition]) -> dict[int, KairosError]:
-        """One entry for each partition with something to write, in one round trip; what failed, by partition."""
-        writing = [p for p in partitions if p.pending]
-        if not writing:
-            return {}
-        results = await self.journal.append([p.entry() for p in writing])
+    async def _append(self, partitions: list[Partition], entries: list[Entry]) -> dict[int, KairosError]:
+        """One entry for each partition, in one round trip; what failed, by partition."""
+        results = await self.journal.append(entries)
         failed: dict[int, KairosError] = {}
-        for partition, result in zip(writing, results, strict=True):
+        for partition, result in zip(partitions, results, strict=True):
             try:
                 raise_for(result)
                 partition.appended()
