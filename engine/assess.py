@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.compiled import CompiledBook, CompiledCampaign
 from engine.features import INDEX, context_features
@@ -31,7 +35,7 @@ class Reading:
     `rung` is where on the ladder the conversion probability came from, `reason` why not from the model.
     """
 
-    row: list[float]
+    row: NDArray[np.float64]
     facts: dict[str, Any]
     conversion: float | None
     churn: float
@@ -53,7 +57,7 @@ def read_visitor(inputs: Inputs, world: World, rung: str = "model", why: str | N
 
 
 def _conversion(
-    inputs: Inputs, world: World, row: list[float], rung: str, why: str | None
+    inputs: Inputs, world: World, row: NDArray[np.float64], rung: str, why: str | None
 ) -> tuple[float | None, str, str | None]:
     if rung == "model":
         if world.model is None:
@@ -73,7 +77,7 @@ def _conversion(
     return None, rung, why
 
 
-def _churn(model: Predictor | None, row: list[float]) -> float | None:
+def _churn(model: Predictor | None, row: NDArray[np.float64]) -> float | None:
     """What the churn model in force says; None where there is none, or it gives no answer."""
     if model is None:
         return None
@@ -124,15 +128,18 @@ def known_segments(book: CompiledBook, memberships: dict[str, list[int]]) -> dic
     return {key: since for key, since in memberships.items() if key in book.segment_keys}
 
 
-def model_row(features: list[float], context: dict[str, Any], km: float) -> list[float]:
-    """The model's row for no offer."""
-    return [*features, *context_features(context, km), 0.0, 0.0, 0.0, 0.0]
+def model_row(features: Sequence[float], context: dict[str, Any], km: float) -> NDArray[np.float64]:
+    """The model's row for no offer, shape (n_features,)."""
+    # By way of bytes: numpy looks at every element of a list for what it may be.
+    return np.frombuffer(array("d", [*features, *context_features(context, km), 0.0, 0.0, 0.0, 0.0]))
 
 
-def offer_rows(row: list[float], offers: Iterable[tuple[float, float, float, float]]) -> list[list[float]]:
-    """Model rows for offers given as (code, value, cost, times served)."""
-    visitor = row[: N_FEATURES - 4]
-    return [[*visitor, *offer] for offer in offers]
+def offer_rows(row: NDArray[np.float64], offers: Sequence[tuple[float, float, float, float]]) -> NDArray[np.float64]:
+    """Model rows for offers given as (code, value, cost, times served): shape (n, n_features)."""
+    rows = np.empty((len(offers), len(row)))
+    rows[:] = row
+    rows[:, N_FEATURES - 4 :] = offers
+    return rows
 
 
 NO_WEIGHTS: Final = Weights(0.0, 0.0, 0.0)

@@ -16,7 +16,6 @@ from engine.compiled import CompiledBook, CompiledCampaign
 from engine.decision import Decision
 from engine.eligibility import eligible_offers
 from engine.inputs import Inputs
-from engine.predictor import Row, Rows
 from engine.schema import schema_hash
 from engine.world import World
 
@@ -29,10 +28,10 @@ class Recorded:
     def __init__(self, conversion: float) -> None:
         self.schema_hash, self._conversion = schema_hash(), conversion
 
-    def predict_one(self, row: Row, /) -> float:  # noqa: ARG002 - whatever the row
+    def predict_one(self, row: NDArray[np.float64], /) -> float:  # noqa: ARG002 - whatever the row
         return self._conversion
 
-    def predict_many(self, rows: Rows, /) -> NDArray[np.float64]:
+    def predict_many(self, rows: NDArray[np.float64], /) -> NDArray[np.float64]:
         return np.full(len(rows), self._conversion)
 
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.predictor import Rows
 from engine.schema import MODEL_FEATURES, schema_hash
 
 COEFFICIENTS: Final[dict[str, float]] = {
@@ -57,7 +56,7 @@ class PriorModel:
             z += OFFER + break_even(float(row[self._value]), float(row[self._cost]))
         return 1.0 / (1.0 + math.exp(-z))
 
-    def predict_many(self, rows: Rows) -> NDArray[np.float64]:
+    def predict_many(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The conversion probabilities of rows of shape (n, n_features), as shape (n,)."""
         return np.array([self.predict_one(row) for row in rows], dtype=np.float64)
 

@@ -46,10 +46,11 @@ def served_row(inputs: Inputs, book: CompiledBook, decision: Decision) -> NDArra
     _, km = nearest_geofence(book.geofences, inputs.context.get("lat"), inputs.context.get("lon"))
     row = model_row(inputs.features, inputs.context, km)
     offer = campaign.offer_by_name.get(decision.served[0].rpartition(".")[2]) if decision.served else None
-    if offer is not None:
-        features = offer_features(offer, offer_worth(offer, inputs), inputs, cost_as_served(offer, decision))
-        row = offer_rows(row, [features])[0]
-    return np.array(row, dtype=np.float64)
+    if offer is None:
+        return row
+    features = offer_features(offer, offer_worth(offer, inputs), inputs, cost_as_served(offer, decision))
+    served: NDArray[np.float64] = offer_rows(row, [features])[0]
+    return served
 
 
 def offer_worth(offer: CompiledOffer, inputs: Inputs) -> float:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.features import INDEX
-from engine.predictor import Row, Rows
 from engine.prior import churn_prior
 from engine.schema import OFFER_FEATURES
 from training.learner import rows_table
@@ -25,13 +24,13 @@ class ChurnPrior:
 
     version = "churn-prior-1"
 
-    def predict_one(self, row: Row) -> float:
+    def predict_one(self, row: Floats) -> float:
         """The risk for one row of shape (n_features,)."""
         return churn_prior(
             float(row[_GAP]), float(np.nan_to_num(row[_SESSIONS])), float(np.nan_to_num(row[_PURCHASES]))
         )
 
-    def predict_many(self, rows: Rows) -> Floats:
+    def predict_many(self, rows: Floats) -> Floats:
         """The risks of rows of shape (n, n_features), as shape (n,)."""
         return np.array([self.predict_one(row) for row in rows], dtype=np.float64)
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import struct
 import threading
 import weakref
-from array import array
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
-from engine.predictor import Row, Rows
 from training.card import ModelCard, sha256_of
 from training.lightgbm_library import FLOAT64, NORMAL, LightGbm, library
 from training.model_text import check_model_text
@@ -48,34 +45,46 @@ class NativeBooster:
                 self._model, NORMAL, 0, -1, FLOAT64, self.n_features, _ONE_THREAD, ctypes.byref(self._fast)
             )
         )
-        # The library reads the one row and writes the one answer where they lie: addresses are taken once.
-        self._row, self._answer, self._length = array("d", [0.0] * self.n_features), ctypes.c_double(), ctypes.c_int64()
-        self._put = struct.Struct(f"{self.n_features}d").pack_into
-        self._call = (
-            self._fast, self._row.buffer_info()[0], ctypes.byref(self._length), ctypes.addressof(self._answer)
-        )  # fmt: skip
+        self._rows = np.zeros((_FEW, self.n_features))
+        self._row, self._shape = self._rows[0], (self.n_features,)
+        self._answer, self._length = ctypes.c_double(), ctypes.c_int64()
+        # Addresses are taken once: asking numpy for them costs as much as the prediction.
+        self._answers = np.zeros(_FEW)
+        self._calls = [
+            (self._fast, self._rows[i].ctypes.data, ctypes.byref(self._length), self._answers[i:].ctypes.data)
+            for i in range(_FEW)
+        ]
+        self._call = (self._fast, self._row.ctypes.data, ctypes.byref(self._length), ctypes.addressof(self._answer))
 
     @property
     def closed(self) -> bool:
         """Whether the handles have been given back."""
         return not self._close.alive
 
-    def predict_one(self, row: Row) -> float:
+    def predict_one(self, row: Floats) -> float:
         """The probability for one row of shape (n_features,), NaN = missing; about 3 µs.
 
         Raises InvalidInput `broken_model` when the row has another length.
         """
+        if row.shape != self._shape:
+            raise self._wrong_shape(row.shape)
         with self._lock:
-            return self._predict(row)
+            if not self._fast.value:
+                raise _closed()
+            self._row[:] = row
+            status = self._library.predict_row(*self._call)
+            answer = self._answer.value
+        if status:
+            self._library.check(status)
+        return answer
 
-    def predict_many(self, rows: Rows) -> Floats:
+    def predict_many(self, rows: Floats) -> Floats:
         """The probabilities for rows of shape (n, n_features), as shape (n,)."""
-        if len(rows) <= _FEW:
-            with self._lock:
-                return np.array([self._predict(row) for row in rows], dtype=np.float64)
-        rows = np.ascontiguousarray(rows, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.n_features:
             raise self._wrong_shape(rows.shape)
+        if len(rows) <= _FEW:
+            return self._predict_few(rows)
+        rows = np.ascontiguousarray(rows, dtype=np.float64)
         answers = np.empty(len(rows))
         length = ctypes.c_int64()
         with self._lock:
@@ -88,16 +97,16 @@ class NativeBooster:
         self._library.check(status)
         return answers
 
-    def _predict(self, row: Row) -> float:
-        if not self._fast.value:
-            raise _closed()
-        try:
-            self._put(self._row, 0, *row)
-        except (struct.error, TypeError):
-            raise self._wrong_shape(np.shape(row)) from None
-        if status := self._library.predict_row(*self._call):
-            self._library.check(status)
-        return self._answer.value
+    def _predict_few(self, rows: Floats) -> Floats:
+        call, n = self._library.predict_row, len(rows)
+        with self._lock:
+            if not self._fast.value:
+                raise _closed()
+            self._rows[:n] = rows
+            for one in self._calls[:n]:
+                if status := call(*one):
+                    self._library.check(status)
+            return self._answers[:n].copy()
 
     def close(self) -> None:
         """Give the model's memory back; predicting afterwards raises."""
@@ -146,12 +155,12 @@ class LightGbmPredictor:
         self._calibration = card.calibration
         self.predict_one(np.full(self._booster.n_features, np.nan))  # warm: the first call allocates
 
-    def predict_one(self, row: Row) -> float:
+    def predict_one(self, row: Floats) -> float:
         """The probability for one row of shape (n_features,)."""
         p = self._booster.predict_one(row)
         return p if self._calibration is None else self._calibration.one(p)
 
-    def predict_many(self, rows: Rows) -> Floats:
+    def predict_many(self, rows: Floats) -> Floats:
         """The probabilities for rows of shape (n, n_features), as shape (n,)."""
         p = self._booster.predict_many(rows)
         return p if self._calibration is None else self._calibration.many(p)

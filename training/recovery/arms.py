@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.compiled import CompiledCampaign
-from engine.predictor import Rows
 from engine.prior import PriorModel
 from engine.schema import MODEL_FEATURES
 from engine.simulation import Ask, Send, Shown, Truth
@@ -102,7 +101,7 @@ class TrueModel(PriorModel):
             return super().predict_one(row)
         return self._truth.p_purchase(self.asked.shopper, self.asked.state, self._offers.get(float(row[self._code])))
 
-    def predict_many(self, rows: Rows) -> NDArray[np.float64]:
+    def predict_many(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same for rows of shape (n, n_features)."""
         return np.array([self.predict_one(row) for row in rows], dtype=np.float64)
 
