@@ -20,7 +20,10 @@ def up(
         typer.Option(help="Where the embedded store and the record of a run are.", show_default=".kairos"),
     ] = None,
     shards: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="How many shard actors hold the profiles.", show_default="2")
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="How many shard actors hold the profiles.", show_default="half of the processors"
+        ),
     ] = None,
     ingress: Annotated[int, typer.Option(min=1, max=256, help="How many replicas take requests.")] = 1,
     redis_url: Annotated[

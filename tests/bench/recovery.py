@@ -30,7 +30,7 @@ GIVE_UP_S = 60.0
 def rows() -> list[Row]:
     """Fill one of two shards, end its process by SIGKILL, ask for visitors of each of its partitions."""
     n = int(os.environ.get("BENCH_PROFILES", N_PROFILES))
-    with Kairos(shop.model()) as kairos:
+    with Kairos(shop.model(), "--shards", "2") as kairos:
         assert kairos.running is not None
         owned, port = asyncio.run(_owned(kairos.store))
         by_partition = _fill(kairos.running, owned, n)

@@ -115,7 +115,7 @@ def test_an_interruption_is_130(monkeypatch):
 
 def test_the_help_of_up_shows_the_defaults_of_the_settings():
     shown, settings = re.sub(r"[│\s]+", " ", help_of("up")), Settings()
-    for value in (settings.port, settings.host, settings.data_dir, settings.n_shards):
+    for value in (settings.port, settings.host, settings.data_dir, "half of the processors"):
         assert f"[default: ({value})]" in shown
 
 

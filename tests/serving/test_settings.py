@@ -134,3 +134,11 @@ def test_who_answers_visitors_or_starts_others_does_not_load_the_libraries_of_le
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, cwd=root)
     assert (ran.returncode, ran.stdout.strip()) == (0, "[]"), ran.stderr
+
+
+@pytest.mark.parametrize(("processors", "shards"), [(None, 1), (1, 1), (2, 1), (3, 1), (4, 2), (64, 32)])
+def test_half_of_the_processors_hold_shards_and_at_least_one(
+    monkeypatch: pytest.MonkeyPatch, processors: int | None, shards: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    assert load_settings(None, {}).n_shards == shards
