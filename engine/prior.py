@@ -72,7 +72,8 @@ def break_even(value: float, cost: float) -> float:
     """
     if not cost > 0.0:
         return 0.0
-    return min(2.0 * math.log(value / (value - cost)), MOST_FOR_COST) if value > cost else MOST_FOR_COST
+    share = cost / value if value > cost else 1.0
+    return min(-2.0 * math.log1p(-share), MOST_FOR_COST) if share < 1.0 else MOST_FOR_COST
 
 
 def churn_prior(gap_days: float, n_sessions: float, n_purchases: float) -> float:

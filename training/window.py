@@ -136,6 +136,8 @@ class Window:
         for place, trial in zip(places.tolist(), columns["trial"], strict=True):
             if trial is not None:
                 self._trials[place] = trial
+            else:
+                self._trials.pop(place, None)
 
     def _places(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """Where examples are kept; those that are new are given a place."""

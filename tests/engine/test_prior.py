@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -50,6 +52,10 @@ def test_a_sure_buyer_is_not_paid_to_buy_by_assumption() -> None:
 
 
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False))
+@example(math.inf, 1.0)
+@example(1.0, math.inf)
+@example(math.inf, math.inf)
+@example(1.0, math.nextafter(1.0, 0.0))
 def test_whatever_value_and_cost_say_the_term_is_bounded(value: float, cost: float) -> None:
     assert 0.0 <= break_even(value, cost) <= MOST_FOR_COST
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example as example_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -148,6 +149,7 @@ def fresh() -> Attribution:
 
 
 @given(changes, st.integers(1, 12))
+@example_of([(0, 1, 0, False, 7), (0, 2, 0, False, 0)], 1)
 @settings(max_examples=60, deadline=None)
 def test_many_at_once_come_to_what_one_after_another_comes_to(rows: Any, n: int) -> None:
     told = {
