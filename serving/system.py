@@ -206,7 +206,8 @@ class System:
         _take_signals_back()
         self._record.note(settings.port)
         self._runtime = RayRuntime()
-        self._say(f"starting {settings.n_shards} shards and {options.n_ingress} ingress behind Ray Serve")
+        shards_told = "1 shard" if settings.n_shards == 1 else f"{settings.n_shards} shards"
+        self._say(f"starting {shards_told} and {options.n_ingress} ingress behind Ray Serve")
         # Shards listen on loopback while there is one machine, else on their node's own address.
         listen = "" if address else "127.0.0.1"
         shards = asyncio.create_task(self._runtime.start_shards(shard_options(settings, self._url, listen)))
