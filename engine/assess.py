@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -128,10 +127,16 @@ def known_segments(book: CompiledBook, memberships: dict[str, list[int]]) -> dic
     return {key: since for key, since in memberships.items() if key in book.segment_keys}
 
 
-def model_row(features: Sequence[float], context: dict[str, Any], km: float) -> NDArray[np.float64]:
-    """The model's row for no offer, shape (n_features,)."""
-    # By way of bytes: numpy looks at every element of a list for what it may be.
-    return np.frombuffer(array("d", [*features, *context_features(context, km), 0.0, 0.0, 0.0, 0.0]))
+NO_OFFER: Final = (0.0, 0.0, 0.0, 0.0)
+"""An offer's part of a row where there is none."""
+
+
+def model_row(
+    features: Sequence[float | None], context: dict[str, Any], km: float,
+    offer: tuple[float, float, float, float] = NO_OFFER,
+) -> NDArray[np.float64]:  # fmt: skip
+    """The model's row, shape (n_features,); the offer as (code, value, cost, times served). None becomes NaN."""
+    return np.array([*features, *context_features(context, km), *offer], dtype=np.float64)
 
 
 def offer_rows(row: NDArray[np.float64], offers: Sequence[tuple[float, float, float, float]]) -> NDArray[np.float64]:

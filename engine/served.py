@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.assess import model_row, offer_rows
+from engine.assess import NO_OFFER, model_row
 from engine.compiled import CompiledBook, CompiledCampaign, CompiledOffer
 from engine.decision import BOT, CONSENT, DEGRADED, Decision
 from engine.geo import nearest_geofence
@@ -44,13 +44,11 @@ def served_row(inputs: Inputs, book: CompiledBook, decision: Decision) -> NDArra
     if campaign is None or decision.plain in UNREAD:
         return None
     _, km = nearest_geofence(book.geofences, inputs.context.get("lat"), inputs.context.get("lon"))
-    row = model_row(inputs.features, inputs.context, km)
     offer = campaign.offer_by_name.get(decision.served[0].rpartition(".")[2]) if decision.served else None
-    if offer is None:
-        return row
-    features = offer_features(offer, offer_worth(offer, inputs), inputs, cost_as_served(offer, decision))
-    served: NDArray[np.float64] = offer_rows(row, [features])[0]
-    return served
+    last = NO_OFFER
+    if offer is not None:
+        last = offer_features(offer, offer_worth(offer, inputs), inputs.served, cost_as_served(offer, decision))
+    return model_row(inputs.features, inputs.context, km, last)
 
 
 def offer_worth(offer: CompiledOffer, inputs: Inputs) -> float:
@@ -67,7 +65,10 @@ def cost_as_served(offer: CompiledOffer, decision: Decision) -> float:
 
 
 def offer_features(
-    offer: CompiledOffer, value: float, inputs: Inputs, cost: float
+    offer: CompiledOffer, value: float, served: Mapping[str, Sized], cost: float
 ) -> tuple[float, float, float, float]:
-    """An offer's own part of the row: code, what a conversion is worth, cost, how often it was served."""
-    return float(offer.code), value, cost, float(len(inputs.served.get(offer.key, ())))
+    """An offer's own part of the row: code, what a conversion is worth, cost, how often it was served.
+
+    `served` are the times at which offers were served, by their keys.
+    """
+    return float(offer.code), value, cost, float(len(served.get(offer.key, ())))

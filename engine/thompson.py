@@ -13,7 +13,6 @@ _REACH: Final = 4.5
 """Deviations from a mean that are looked at; what lies beyond weighs 3e-6."""
 _SEGMENT: Final = 6.0
 """Width, in the smallest deviation, that one set of nodes covers: the error stays below 2e-4 (measured)."""
-_MOST_SEGMENTS: Final = 32
 _NODES: Final = tuple((float(x), float(w)) for x, w in zip(*np.polynomial.legendre.leggauss(9), strict=True))
 _ROOT_HALF: Final = math.sqrt(0.5)
 

@@ -40,9 +40,10 @@ class Alarms:
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         self._next_s, self._timer = NEVER, None
         now_s = loop.time() + EARLY_S
-        struck = [alarm for alarm, (due_s, _) in self._due.items() if due_s <= now_s]
-        for alarm in struck:
-            _, strike = self._due.pop(alarm)
-            strike()
+        due = [alarm for alarm, (due_s, _) in self._due.items() if due_s <= now_s]
+        strikes = [self._due.pop(alarm)[1] for alarm in due]
+        # Before anything is struck: what that does may set and turn off others.
         if self._due:
             self._wind(loop, min(due_s for due_s, _ in self._due.values()))
+        for strike in strikes:
+            strike()

@@ -156,10 +156,8 @@ class Deciding:
 
         Nearly always the shard is known and connected: one frame out, one in, and a timer. Else `_ask_patiently`.
         """
-        if not request.gave_signals:
-            payload[READY] = True
-        begun = self._room.asks.begin(request.track, "decide", payload)
-        payload.pop(READY, None)
+        ready = not request.gave_signals
+        begun = self._room.asks.begin(request.track, "decide", {**payload, READY: True} if ready else payload)
         if begun is None:
             return await self._ask_patiently(request.track, payload, left_s)
         loop = begun.answer.get_loop()

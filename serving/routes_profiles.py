@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.errors import InvalidInput, NotFound
 from engine.events import Rejected, read_identity, track_of
-from engine.fields import CONTROL, identifier, refuse
+from engine.fields import has_control, identifier, refuse
 from engine.identities import IdentityRules
 from engine.ids import ANON, USER, DecisionId, anon_track, root_of, user_track
 from serving.bodies import check_media, read_object
@@ -36,7 +36,7 @@ class Records:
         value, type_ = body.get("value"), body.get("type")
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
             raise refuse("value", value, "a number from 0 to 1", "bad_value")
-        if not isinstance(type_, str) or not 0 < len(type_) <= 64 or CONTROL.search(type_) is not None:
+        if not isinstance(type_, str) or not 0 < len(type_) <= 64 or has_control(type_):
             raise refuse("type", type_, "a name of 1 to 64 characters, e.g. conversion", "bad_reward_type")
         payload = {"value": float(value), "type": type_, "received_ms": call.received_ms}
         answer = await self._ask(call.part("id"), "reward", payload)
@@ -117,7 +117,7 @@ class Profiles:
 
     def _profile(self, call: Call) -> str:
         root = root_of(call.part("id"))
-        if CONTROL.search(root) is not None:
+        if has_control(root):
             raise InvalidInput("bad_profile_id", "a profile's id has no control characters")
         kind = next((kind for kind in (ANON, USER) if call.part("id").startswith(kind)), None)
         return root if kind is None else f"{kind}{self._kept(root[len(kind) :])}"

@@ -10,22 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import decision as at
+from engine.assess import NO_OFFER, model_row
 from engine.compiled import CompiledBook, CompiledCampaign, Value
 from engine.decision import UNSHOWN, Decision
-from engine.features import context_features
 from engine.geo import nearest_geofence
 from engine.inputs import CART, CONTEXT, FEATURES, IS_BOT, PERSONALISE, RECORDABLE, SERVED, SUPPLY, TRAIN
 from engine.record import Record
 from engine.schema import schema_hash
-from engine.served import UNREAD, cost_as_served, variant_of
+from engine.served import UNREAD, cost_as_served, offer_features, variant_of
 from engine.supply import FORCED, MARGIN
 from training.example import Example
 
 Books = Callable[[str], CompiledBook | None]
 """The campaign book of a version; None where it is no longer kept."""
 NO_VALUE: Final = Value("fixed", 0.0, 0.0, 0.0)
-NO_OFFER: Final = (0.0, 0.0, 0.0, 0.0)
-"""An offer's part of a row where none was shown."""
 SCHEMA: Final = schema_hash()
 
 
@@ -97,9 +95,8 @@ def _row(record: Record, book: CompiledBook, campaign: CompiledCampaign) -> NDAr
         worth = offer.value.amount(inputs[CART][1], None if supply is None else supply[MARGIN])
         discounted = offer.terms is not None and offer.terms.discount is not None
         cost = cost_as_served(offer, Decision.from_list(record[8])) if discounted else offer.cost
-        last = float(offer.code), worth, cost, float(len(inputs[SERVED].get(offer.key, ())))
-    # Of what JSON has as null numpy makes NaN.
-    row = np.array([*inputs[FEATURES], *context_features(context, km), *last], dtype=np.float64)
+        last = offer_features(offer, worth, inputs[SERVED], cost)
+    row = model_row(inputs[FEATURES], context, km, last)
     row.flags.writeable = False
     return row
 
@@ -119,7 +116,7 @@ def of_visit(record: Record, key: str) -> Taught | None:
     _, root, t_ms, _, features, context, km, versions, goal = record
     if versions[3] != SCHEMA:
         return None
-    row = np.array([*features, *context_features(context, math.nan if km is None else km), *NO_OFFER], dtype=np.float64)
+    row = model_row(features, context, math.nan if km is None else km)
     row.flags.writeable = False
     example = Example(
         key=key, revision=1, track=root, t_ms=t_ms, campaign=goal[0], offer=None, propensity=1.0, row=row, label=0,

@@ -270,12 +270,12 @@ class Attribution:
         for case, event in list(self.joining.link(track, root, received_ms)):
             self._apply(case, event)
 
+    # -- telling ---------------------------------------------------------------------------------------
+
     @property
     def n_opened(self) -> int:
         """How many examples wait to be told for the first time."""
         return len(self._fresh)
-
-    # -- telling ---------------------------------------------------------------------------------------
 
     def amended(self) -> list[Amendment]:
         """What has come of the examples that were told before."""

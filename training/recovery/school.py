@@ -11,14 +11,13 @@ from engine.compiled import CompiledBook
 from engine.ids import DecisionId
 from engine.posteriors import Posteriors
 from engine.record import DECISION, Record
-from engine.world import World
 from training.attribution import Attribution
 from training.fit import Model, fit
 from training.keeping import keep
 from training.learner import FOR_OFFERS, rows_table
 from training.posteriors import beliefs_of
 from training.recovery.kiosk import Kiosk
-from training.window import Window
+from training.window import Matured, Window
 
 FEWEST: Final = 500
 """Decisions with a choice before the first fit, as for the trainer."""
@@ -54,26 +53,26 @@ class School:
         kiosk.pass_time(now_ms)
         self._attribution.advance(0, now_ms)
         keep(self._attribution, self._window)
-        day, new_model = (hour + 1) // 24 - 1, False
-        if (hour + 1) % 24 == 0 and (day < OFTEN_DAYS or day % EVERY_DAYS == 0):
-            new_model = self._fit(kiosk, day)
-        if not new_model and self._window.n_matured <= GROWTH * self._n_matured:
+        day, grown = (hour + 1) // 24 - 1, self._window.n_matured > GROWTH * self._n_matured
+        fits = (hour + 1) % 24 == 0 and (day < OFTEN_DAYS or day % EVERY_DAYS == 0)
+        if not fits and not grown:
             return
-        found, answers = self._window.matured(), kiosk.world.model
-        if answers is None or not found.y.any():
+        found = self._window.matured()
+        new_model = fits and self._fit(kiosk, day, found)
+        answers = kiosk.world.model
+        if not (new_model or grown) or answers is None or not found.y.any():
             return
         self._n_taught += 1
         self._n_matured = len(found.y)
         posteriors = Posteriors(f"p{self._n_taught}", beliefs_of(found, answers.predict_many))
         kiosk.world = replace(kiosk.world, posteriors=posteriors)
 
-    def _fit(self, kiosk: Kiosk, day: int) -> bool:
-        found = self._window.matured()
+    def _fit(self, kiosk: Kiosk, day: int, found: Matured) -> bool:
         chosen = np.flatnonzero(found.propensity < 1.0)
         y = found.y[chosen]
         if len(y) < FEWEST or not 0 < y.sum() < len(y):
             return False
         model = fit(rows_table(found.x[chosen], y, found.t_ms[chosen], "simulation"), FOR_OFFERS, self._seed + day)
         self.models.append(model)
-        kiosk.world = replace(World(kiosk.world.book, model.predictor()), arm=kiosk.world.arm)
+        kiosk.world = replace(kiosk.world, model=model.predictor())
         return True
