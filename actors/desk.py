@@ -12,7 +12,6 @@ from engine.compiled import CompiledBook
 from engine.decision import Decision
 from engine.errors import InvalidInput
 from engine.features import cart_of
-from engine.ids import DecisionId
 from engine.inputs import Inputs
 from engine.served import served_campaign
 from engine.signals import Signal
@@ -90,7 +89,7 @@ class Desk:
         campaign = served_campaign(own.book, decision)
         if campaign is None or not decision.served:
             return
-        decision_id = str(DecisionId(partition.index, partition.epoch, partition.seq + 1, len(partition.pending)))
+        decision_id = str(partition.next_place())
         budgets = budgets_of(world)
         for key in decision.served:
             if key not in supply.budgets:

@@ -54,10 +54,20 @@ class Balance:
 
 
 @dataclass(slots=True)
-class Leases:
-    """The balances of one life of one shard. Verbs: left, take, give_back, seen, committed, expire.
+class Spending:
+    """What one batch of requests took and gave back, until it is known what became of the batch."""
 
-    Everything but `left` is about the batch being evaluated until `committed` says what became of it.
+    taken: list[tuple[int, Charge, tuple[str, str], str]] = field(default_factory=list)
+    """Partition, charge, (decision id, offer), track."""
+    returned: list[tuple[int, Charge]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Leases:
+    """The balances of one life of one shard. Verbs: left, take, give_back, seen, seal, committed, expire.
+
+    What is taken and given back belongs to the batch being evaluated; `seal` hands it out when that is over, and
+    `committed` hears what became of it.
     """
 
     balances: dict[str, Balance] = field(default_factory=dict)
@@ -66,8 +76,7 @@ class Leases:
     in_doubt: float = 0.0
     """Spent on decisions of which nobody knows whether they stand in the journal; counted as spent."""
     _current: dict[str, tuple[Period, str]] = field(default_factory=dict)
-    _batch: list[tuple[int, Charge, tuple[str, str], str]] = field(default_factory=list)
-    _returns: list[tuple[int, Charge]] = field(default_factory=list)
+    _batch: Spending = field(default_factory=Spending)
     _pending: dict[tuple[str, str], Charge] = field(default_factory=dict)
     _of_track: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     _expiring: list[tuple[int, tuple[str, str], str]] = field(default_factory=list)
@@ -97,13 +106,13 @@ class Leases:
         account = self.account(budget, now_ms)[1]
         self.balances[account].spend(amount)
         charge: Charge = [account, amount, now_ms + budget.hold_ms if budget.hold_ms else 0]
-        self._batch.append((partition, charge, offer, track))
+        self._batch.taken.append((partition, charge, offer, track))
         return charge
 
     def give_back(self, partition: int, charges: Iterable[Charge], now_ms: int, decision_id: str) -> list[Charge]:
         """What a superseded decision had taken; returns what of it comes back."""
         back = [charge for charge in charges if not charge[2] or now_ms < charge[2]]
-        self._returns += [(partition, charge) for charge in back]
+        self._batch.returned += [(partition, charge) for charge in back]
         for key in [key for key in self._pending if key[0] == decision_id]:
             del self._pending[key]
         return back
@@ -123,9 +132,14 @@ class Leases:
         for key in self._of_track.pop(track, ()):
             self._pending.pop(key, None)
 
-    def committed(self, failed: Mapping[int, KairosError]) -> None:
-        """The batch is over; `failed` holds the partitions whose entries were not, or may not have been, written."""
-        for partition, charge, offer, track in self._batch:
+    def seal(self) -> Spending:
+        """What the batch that has been evaluated has spent; what follows belongs to the next one."""
+        sealed, self._batch = self._batch, Spending()
+        return sealed
+
+    def committed(self, spending: Spending, failed: Mapping[int, KairosError]) -> None:
+        """A batch is over; `failed` holds the partitions whose entries were not, or may not have been, written."""
+        for partition, charge, offer, track in spending.taken:
             failure = failed.get(partition)
             if failure is None:
                 if charge[2]:
@@ -136,19 +150,12 @@ class Leases:
                 self.balances[charge[0]].spend(-charge[1])
             else:
                 self.in_doubt += charge[1]
-        for partition, charge in self._returns:
+        for partition, charge in spending.returned:
             if partition not in failed:
                 # An account that only another shard has leased of can still be given back to here.
                 balance = self.balances.get(charge[0])
                 if balance is not None:
                     balance.spend(-charge[1])
-        self._batch.clear()
-        self._returns.clear()
-
-    @property
-    def busy(self) -> bool:
-        """Whether the batch being evaluated has touched a budget."""
-        return bool(self._batch or self._returns)
 
     # -- between batches -------------------------------------------------------------------------------
 

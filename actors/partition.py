@@ -33,6 +33,15 @@ class Erased:
     """Other partitions that hold records of the track."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An entry that has been built, and the tracks it touches."""
+
+    partition: Partition
+    entry: Entry
+    touched: frozenset[str]
+
+
 @dataclass(slots=True)
 class Partition:
     """The state of one partition under one epoch; only its shard's loop touches it."""
@@ -41,6 +50,9 @@ class Partition:
     n_partitions: int
     epoch: int = 0
     seq: int = 0
+    """Of the last entry known to be in the journal."""
+    sealed_seq: int = 0
+    """Of the last entry built; it may be on its way."""
     ready: bool = False
     live: dict[str, Track] = field(default_factory=dict)
     used_ms: dict[str, int] = field(default_factory=dict)
@@ -86,7 +98,7 @@ class Partition:
         self.ready = False
         for result in await journal.append([Entry(self.index, epoch, 0, orjson.dumps([FORMAT]))]):
             raise_for(result)
-        self.epoch, self.seq = epoch, 0
+        self.epoch, self.seq, self.sealed_seq = epoch, 0, 0
         self.forget_all()
         self.covered = await snapshots.covered(self.index) or (0, 0)
         after: Position | None = self.covered
@@ -201,7 +213,7 @@ class Partition:
         """
         if record[1] not in self.used_ms:
             raise LookupError(f"a record for {record[1]}, which was not activated")
-        decision_id = DecisionId(self.index, self.epoch, self.seq + 1, len(self.pending))
+        decision_id = self.next_place()
         self.pending.append(record)
         self._note_unfinished(record, decision_id)
         track_id = record[1]
@@ -217,19 +229,27 @@ class Partition:
         """Put a record that is about no track into the entry being built."""
         self.pending.append(record)
 
-    def entry(self) -> Entry:
-        """The entry built since the last one."""
-        payload = orjson.dumps([FORMAT, *self.pending])
-        self.n_written += len(payload)
-        return Entry(self.index, self.epoch, self.seq + 1, payload)
+    def next_place(self) -> DecisionId:
+        """Where the next record will stand in the journal."""
+        return DecisionId(self.index, self.epoch, self.sealed_seq + 1, len(self.pending))
 
-    def appended(self) -> None:
-        """The entry is in the journal."""
-        self.seq += 1
-        for track_id in self.touched:
-            self.dirty[track_id] = self.position
+    def seal(self) -> Sealed:
+        """The entry of what was written since the last one."""
+        payload = orjson.dumps([FORMAT, *self.pending])
+        self.sealed_seq += 1
+        self.n_written += len(payload)
+        sealed = Sealed(self, Entry(self.index, self.epoch, self.sealed_seq, payload), frozenset(self.touched))
         self.touched.clear()
         self.pending.clear()
+        return sealed
+
+    def appended(self, sealed: Sealed) -> None:
+        """An entry is in the journal; of an earlier epoch, it is read with the tail."""
+        if sealed.entry.epoch != self.epoch:
+            return
+        self.seq = sealed.entry.seq
+        for track_id in sealed.touched:
+            self.dirty[track_id] = self.position
 
     # -- snapshots -------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from random import Random
+from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from actors.activation import Activation
@@ -16,22 +17,22 @@ from actors.desk import Desk
 from actors.ending import ended
 from actors.erasure import Erasure
 from actors.evaluation import Evaluation
+from actors.flight import UNWRITTEN, Flight
 from actors.following import Following
 from actors.history import History
 from actors.housekeeping import Housekeeping
 from actors.ledger import Ledger
-from actors.links import PARKED, Links
+from actors.links import Links
 from actors.mending import Mending
 from actors.no_book import NEEDS_BOOK
 from actors.operations import Outcome, Reply, unavailable
 from actors.ownership import Ownership
-from actors.partition import Partition, raise_for
+from actors.partition import Partition
 from actors.reading import Reading
 from actors.shard_settings import ShardSettings
-from actors.stores import Entry, Journal, Snapshots, Table
+from actors.stores import Journal, Snapshots, Table
 from actors.treasury import Treasury
 from actors.worlds import Worlds
-from engine.errors import Fenced, KairosError
 from engine.money import Exchange
 
 T = TypeVar("T")
@@ -43,16 +44,19 @@ GROWING: Final = frozenset({"observe", "decide", "reward", "redeem", "link", "un
 """Operations refused while the tail has no more room; what finishes or erases something is not."""
 
 
-UNWRITTEN: Final = Fenced("fenced", "the batch was not written")
-"""What became of a batch that could not be evaluated."""
+TURN_S: Final = 0.005
+"""How long a batch is evaluated before it is sent, so that store and askers have something to do meanwhile."""
+QUIET_EVERY: Final = 16
+"""After so many batches, at the latest, none is under way, for what is done between them."""
 
 
 class SessionShard:
     """The profiles of some partitions. Verbs: start, ask (or submit), stop.
 
-    Everything that touches a profile passes the inbox. The loop takes all that has arrived as one batch:
-    activate → evaluate → append → reply; while the journal writes, the answers are put into words. After a failed or
-    uncertain append the touched partitions are dropped and claimed again under a new epoch.
+    Everything that touches a profile passes the inbox. The loop takes what has arrived as one batch: activate →
+    evaluate → append → reply. While the journal writes one batch its answers are put into words and the next one is
+    evaluated, which waits for it before it is written itself. After a failed or uncertain append the touched
+    partitions are dropped and claimed again under a new epoch.
     """
 
     def __init__(
@@ -87,8 +91,10 @@ class SessionShard:
         self.links, self.erasure, self.reading = Links(self), Erasure(self), Reading(self)
         self.ownership, self.housekeeping, self.mending = Ownership(self), Housekeeping(self), Mending(self)
         self.treasury, self.following = Treasury(self, ledger), Following(self)
-        self._activation, self._evaluation = Activation(self), Evaluation(self)
+        self.evaluation, self._activation = Evaluation(self), Activation(self)
         self._inbox: list[Call] = []
+        self._flight: Flight | None = None
+        self._n_flown = 0
         self._relieved: Callable[[], None] | None = None
         self._arrived = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -189,11 +195,15 @@ class SessionShard:
 
     async def _loop(self) -> None:
         while True:
+            if self._flight is not None and self._n_flown >= QUIET_EVERY:
+                await self._flight.land()
+            if self._flight is None:
+                self._n_flown = 0
+                self._between_batches()
             if not self._inbox:
-                if self.stopping:
+                if self.stopping and self._flight is None:
                     return
                 self._arrived.clear()
-                self._between_batches()
                 await self._arrived.wait()
                 continue
             calls, self._inbox = self._inbox[:MAX_BATCH], self._inbox[MAX_BATCH:]
@@ -204,12 +214,18 @@ class SessionShard:
                 await self._commit(calls)
             except Exception:
                 log.exception("shard %d could not evaluate a batch", self.index)
-                self.treasury.leases.committed({call.partition: UNWRITTEN for call in calls})
+                leases = self.treasury.leases
+                leases.committed(leases.seal(), {call.partition: UNWRITTEN for call in calls})
                 for call in calls:
                     call.answer(unavailable("internal", "the request could not be evaluated"))
                 for index in {call.partition for call in calls}:
                     self.ownership.reset(index)
-            self._between_batches()
+
+    def landed(self, flight: Flight) -> None:
+        """A batch has been answered."""
+        if self._flight is flight:
+            self._flight = None
+            self._arrived.set()
 
     def _between_batches(self) -> None:
         try:
@@ -227,39 +243,32 @@ class SessionShard:
     async def _commit(self, calls: list[Call]) -> None:
         self.counts["batches"] += 1
         self.counts["calls"] += len(calls)
-        here = [call for call in calls if self._may_serve(call)]
-        here = await self._activation.bring_in(here)
+        here = await self._activation.bring_in([call for call in calls if self._may_serve(call)])
+        flight, before = self._evaluated(here), self._flight
+        # What is answered from what it found here must be durable first.
+        failed = await before.land() if before is not None else {}
+        self._flight, self._n_flown = flight, self._n_flown + 1
+        await flight.depart(failed)
+
+    def _evaluated(self, calls: list[Call]) -> Flight:
+        """Evaluate as many as a turn is long; the others stay first in the inbox."""
         answers: list[tuple[Call, Outcome]] = []
-        now_ms = self.clock()
-        for call in here:
-            partition = self.partitions[call.partition]
+        touched: dict[int, Partition] = {}
+        now_ms, until_s = self.clock(), perf_counter() + TURN_S
+        for n, call in enumerate(calls):
+            if perf_counter() >= until_s:
+                self._inbox[:0] = calls[n:]
+                break
+            partition = touched[call.partition] = self.partitions[call.partition]
             before = len(partition.pending)
             try:
-                answers.append((call, self._evaluation.evaluate(call, partition, now_ms)))
+                answers.append((call, self.evaluation.evaluate(call, partition, now_ms)))
             except Exception:
                 log.exception("%s failed in shard %d", call.op, self.index)
                 if len(partition.pending) > before:
                     raise
                 answers.append((call, unavailable("internal", "the request could not be evaluated")))
-        touched = {call.partition: self.partitions[call.partition] for call in here}
-        to_write = [partition for partition in touched.values() if partition.pending]
-        entries = [partition.entry() for partition in to_write]
-        writing = asyncio.create_task(self._append(to_write, entries)) if to_write else None
-        if writing is not None:
-            # The entries are on their way after this turn; meanwhile the answers are put into words.
-            await asyncio.sleep(0)
-        told = [self._evaluation.told(call, reply) for call, reply in answers]
-        failed = await writing if writing is not None else {}
-        self.treasury.leases.committed(failed)
-        for (call, reply), answer in zip(answers, told, strict=True):
-            if reply is PARKED:
-                continue
-            if call.partition in failed:
-                call.answer(self._evaluation.unwritten(reply, failed[call.partition]))
-            elif isinstance(answer, dict):
-                call.answer(answer)
-            else:
-                self.spawn(self._evaluation.finish(call, answer))
+        return Flight(self, answers, [partition.seal() for partition in touched.values() if partition.pending])
 
     def _may_serve(self, call: Call) -> bool:
         partition = self.partitions.get(call.partition)
@@ -275,22 +284,7 @@ class SessionShard:
             call.answer(unavailable("archive_full", full))
         elif call.op in ("reward", "redeem", "supersede", "decision", "repeat") and "track" not in call.payload:
             # Whose decision it is stands in the journal; reading it must not hold up the batch.
-            self.spawn(self._evaluation.finish(call, self.reading.of_decision(call)))
+            self.spawn(self.evaluation.finish(call, self.reading.of_decision(call)))
         else:
             return True
         return False
-
-    # -- the journal -----------------------------------------------------------------------------------
-
-    async def _append(self, partitions: list[Partition], entries: list[Entry]) -> dict[int, KairosError]:
-        """One entry for each partition, in one round trip; what failed, by partition."""
-        results = await self.journal.append(entries)
-        failed: dict[int, KairosError] = {}
-        for partition, result in zip(partitions, results, strict=True):
-            try:
-                raise_for(result)
-                partition.appended()
-            except KairosError as failure:
-                failed[partition.index] = failure
-                self.ownership.reset(partition.index)
-        return failed

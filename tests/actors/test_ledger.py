@@ -129,13 +129,13 @@ def test_what_a_life_spends_never_exceeds_its_grant_and_what_comes_back_is_there
         if move in ("take", "lost", "unknown") and held.left(one, now, 1, 5) >= 1:
             n += 1
             charge = held.take(one, 1.0, now, 1, (f"d{n}", "o"), "anon:a")
-            held.committed({"take": {}, "lost": {1: REFUSED}, "unknown": {1: UNKNOWN}}[move])
+            held.committed(held.seal(), {"take": {}, "lost": {1: REFUSED}, "unknown": {1: UNKNOWN}}[move])
             if move == "take":
                 open_[f"d{n}"] = [charge]
         elif move == "supersede" and open_:
             decision, charges = open_.popitem()
             held.give_back(1, charges, now, decision)
-            held.committed({})
+            held.committed(held.seal(), {})
         elif move == "follows" and open_:
             held.seen(open_.popitem()[0], "o")
         elif move == "expires":
@@ -159,7 +159,7 @@ def test_a_track_that_leaves_keeps_what_it_took() -> None:
     held = leases(one, 2.0)
     held.take(one, 1.0, T0, 1, ("d1", "o"), "anon:a")
     held.take(one, 1.0, T0, 1, ("d2", "o"), "anon:b")
-    held.committed({})
+    held.committed(held.seal(), {})
     held.keep("anon:a")
     assert held.expire(T0 + 10**8) == 1
     assert held.left(one, T0, 1, 5) == 1

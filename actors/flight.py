@@ -1,0 +1,86 @@
+"""A batch that has been evaluated, on its way into the journal; while it is, the next one may be evaluated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from actors.call import Call
+from actors.links import PARKED
+from actors.operations import Later, Outcome, Reply
+from actors.partition import Sealed, raise_for
+from engine.errors import Fenced, KairosError
+
+if TYPE_CHECKING:
+    from actors.shard import SessionShard
+
+UNWRITTEN: Final = Fenced("fenced", "the batch was not written")
+"""What became of a batch that could not be evaluated, or that was evaluated after one that failed."""
+
+
+class Flight:
+    """One batch between evaluation and answer. Verbs: depart, land.
+
+    At most one is under way, and the next departs when it has landed: what was evaluated after something that the
+    journal did not take is not sent, nothing is answered before all that it may have read is durable.
+    """
+
+    def __init__(self, shard: SessionShard, answers: Sequence[tuple[Call, Outcome]], sealed: Sequence[Sealed]) -> None:
+        self._shard, self._answers, self._sealed = shard, answers, sealed
+        self._leases = shard.treasury.leases
+        self._spending = self._leases.seal()
+        self._told: list[Reply | Later] | None = None
+        self._failed: dict[int, KairosError] = {}
+        self._landing: asyncio.Task[None] | None = None
+
+    async def depart(self, failed: Mapping[int, KairosError]) -> None:
+        """Send the entries, but for those of partitions that have failed meanwhile, and word the answers.
+
+        It is under way when this returns, or over where there was nothing to write.
+        """
+        self._failed = {call.partition: UNWRITTEN for call, _ in self._answers if call.partition in failed}
+        to_write = [sealed for sealed in self._sealed if sealed.partition.index not in self._failed]
+        if to_write:
+            self._landing = self._shard.spawn(self._append(to_write))
+        # The entries are on their way after this turn; meanwhile the answers are put into words.
+        await asyncio.sleep(0)
+        self._words()
+        if not to_write:
+            self._answer()
+
+    async def land(self) -> Mapping[int, KairosError]:
+        """Wait until it is over; what failed, by partition."""
+        if self._landing is not None:
+            await asyncio.wait((self._landing,))
+        return self._failed
+
+    async def _append(self, to_write: Sequence[Sealed]) -> None:
+        """One entry for each partition, in one round trip."""
+        results = await self._shard.journal.append([sealed.entry for sealed in to_write])
+        for sealed, result in zip(to_write, results, strict=True):
+            try:
+                raise_for(result)
+                sealed.partition.appended(sealed)
+            except KairosError as failure:
+                self._failed[sealed.partition.index] = failure
+                self._shard.ownership.reset(sealed.partition.index)
+        self._answer()
+
+    def _words(self) -> list[Reply | Later]:
+        if self._told is None:
+            self._told = [self._shard.evaluation.told(call, reply) for call, reply in self._answers]
+        return self._told
+
+    def _answer(self) -> None:
+        self._leases.committed(self._spending, self._failed)
+        for (call, reply), told in zip(self._answers, self._words(), strict=True):
+            if reply is PARKED:
+                continue
+            if call.partition in self._failed:
+                call.answer(self._shard.evaluation.unwritten(reply, self._failed[call.partition]))
+            elif isinstance(told, dict):
+                call.answer(told)
+            else:
+                self._shard.spawn(self._shard.evaluation.finish(call, told))
+        self._shard.landed(self)
