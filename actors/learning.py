@@ -22,7 +22,7 @@ from actors.stores import Journal, Position, Versions
 from engine.book import compile_book, load_book
 from engine.compiled import CompiledBook
 from engine.errors import InvalidInput, KairosError
-from engine.record import DECISION, FORGOTTEN, forgotten_mark
+from engine.record import DECISION, FORGOTTEN, Record, forgotten_mark
 from training.attribution import GRACE_MS, Attribution
 from training.example import Example
 from training.keeping import keep_what_matures
@@ -238,14 +238,13 @@ class Learning:
         self, partition: int, rows: list[Row], end: Position | None, now_ms: int, told: list[Example]
     ) -> None:
         for _ in range(self.settings.rounds):
-            entries = [(position, orjson.loads(payload)[1:]) for position, payload in rows]
-            read = [record for _, records in entries for record in records if record is not None]
-            await self._fetch_books({record[5][1] for record in read if record[0] == DECISION})
-            self._forgot |= any(record[0] == FORGOTTEN for record in read)
-            for position, records in entries:
+            for position, payload in rows:
+                # One by one: what is taken apart is let go while it is still in the processor's cache.
+                records = orjson.loads(payload)[1:]
+                await self._prepare(records)
                 self.attribution.observe(partition, position, records)
                 self.offsets[partition] = position
-            self.n_entries += len(entries)
+            self.n_entries += len(rows)
             if self.attribution.n_opened >= TOGETHER:
                 self._keep(told)
             at = self.offsets[partition]
@@ -259,14 +258,24 @@ class Learning:
     def _keep(self, told: list[Example]) -> None:
         told += keep_what_matures(self.attribution, self.window)
 
-    async def _fetch_books(self, versions: set[str]) -> None:
-        for version in versions - self._books.keys():
-            found = await self._versions.get("book", version)
-            try:
-                self._books[version] = found and compile_book(load_book(orjson.loads(found[1])), version)
-            except InvalidInput as failure:
-                log.error("book %s cannot be read, nothing is learned of its decisions: %s", version, failure)
-                self._books[version] = None
+    async def _prepare(self, records: list[Record | None]) -> None:
+        """See to what records need besides themselves: the books of decisions, and that what is forgotten is saved."""
+        for record in records:
+            if record is None:
+                continue
+            if record[0] == DECISION:
+                if record[5][1] not in self._books:
+                    await self._fetch_book(record[5][1])
+            elif record[0] == FORGOTTEN:
+                self._forgot = True
+
+    async def _fetch_book(self, version: str) -> None:
+        found = await self._versions.get("book", version)
+        try:
+            self._books[version] = found and compile_book(load_book(orjson.loads(found[1])), version)
+        except InvalidInput as failure:
+            log.error("book %s cannot be read, nothing is learned of its decisions: %s", version, failure)
+            self._books[version] = None
 
     async def _save(self) -> None:
         if self._saves is None:

@@ -44,7 +44,7 @@ GROWING: Final = frozenset({"observe", "decide", "reward", "redeem", "link", "un
 """Operations refused while the tail has no more room; what finishes or erases something is not."""
 
 
-TURN_S: Final = 0.005
+TURN_S: Final = 0.008
 """How long a batch is evaluated before it is sent, so that store and askers have something to do meanwhile."""
 QUIET_EVERY: Final = 16
 """After so many batches, at the latest, none is under way, for what is done between them."""

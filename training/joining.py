@@ -116,6 +116,8 @@ class Joining:
         return {track, *(root for root, times in links.items() if any(from_ms <= t <= until_ms for t in times))}
 
     def _joined(self, case: Case, event: Event, root: str | None) -> bool:
+        if case.root in (event.track, root):
+            return True
         mine = self._at(case.root, case.t_ms, case.due_ms)
         return root in mine or not mine.isdisjoint(self._at(event.track, event.t_ms, case.due_ms))
 
