@@ -14,7 +14,7 @@ import pytest
 from actors.ledger import Ledger
 from actors.memory import Fault, MemoryDocuments, MemoryJournal, memory_stores
 from engine.errors import Unavailable
-from tests.actors.town import BOOK, Town
+from tests.actors.town import BOOK, Town, until
 from tests.engine.builders import T0, signal
 
 pytestmark = pytest.mark.timeout(60)
@@ -25,12 +25,6 @@ def book(most: float = 5, unit: str = "servings", **more: Any) -> dict[str, Any]
     offer = {"content": "x", "value": 30, "cost": 2, "budget": {"max": most, "unit": unit, "per": "1d"}, **more}
     data["campaigns"]["cart"]["offers"] = {"rare": offer}
     return data
-
-
-async def until(condition: Any) -> None:
-    """Wait for something the shards do in their own time."""
-    while not condition():  # noqa: ASYNC110 - nobody tells when it is so
-        await asyncio.sleep(0.001)
 
 
 async def leased(town: Town, account_of: str = "cart.rare") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from actors.stores import Entry
 from engine.errors import Unavailable
 from engine.ids import partition_of
 from engine.track import Track
-from tests.actors.town import Town, scroll
+from tests.actors.town import Town, scroll, until
 from tests.engine.builders import signal
 
 DAY_MS = 24 * 3600 * 1000
@@ -41,12 +41,6 @@ async def restarted(town: Town, **settings: Any) -> Town:
     town.settings = replace(town.settings, **settings)
     await town.start_shard(0)
     return town
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0)
 
 
 async def covered(town: Town, partition: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from engine.ids import partition_of
 from engine.predictor import Predictor
 from engine.prior import PriorModel
 from engine.schema import schema_hash
-from tests.actors.town import BOOK, Town, scroll
+from tests.actors.town import BOOK, Town, scroll, until
 from tests.engine.builders import signal
 
 
@@ -27,12 +27,6 @@ async def town() -> AsyncIterator[Town]:
     town = await Town().start()
     yield town
     await town.stop()
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0)
 
 
 async def give_all_to(town: Town, shard: int) -> None:

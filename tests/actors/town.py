@@ -55,6 +55,13 @@ BOOK: dict[str, Any] = {
 }  # fmt: skip
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for something that shards do in their own time, at most ten seconds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - nobody tells when it is so
+            await asyncio.sleep(0.001)
+
+
 class Clock:
     """The time in ms, turned by hand."""
 
