@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from actors.priority import Pace
 from actors.published_offers import PublishedOffers
 from actors.runs import Run
 from actors.stores import Versions
@@ -131,7 +132,8 @@ class Session:
         limits = Limits().after_drift() if run["why"] == "drift" and recipe == "retrain" else Limits()
         params = dict(settings.params) or None
         lesson = Lesson(table, champion, recipe, target, settings.seed, params, limits, settings.fewest_rows)
-        learned = await asyncio.to_thread(learn, lesson, hearing.told, self._clock())
+        told = Pace(settings.processor_share).after(hearing.told)
+        learned = await asyncio.to_thread(learn, lesson, told, self._clock())
         findings = learned.findings
         try:
             if target == "conversion" and self._records is not None:
@@ -140,18 +142,18 @@ class Session:
         finally:
             learned.trial.close()
         card = learned.candidate.card
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "findings": [finding.told() for finding in findings], "champion": champion.version, "recipe": recipe,
             "n_rows": card.n_rows, "metrics": card.metrics and card.metrics.model_dump(mode="json"),
         }  # fmt: skip
         refusal = next((finding for finding in findings if not finding.passed), None)
         if refusal is not None:
-            return {**told, "state": "refused", "reason": f"gate_{refusal.gate}", "message": refusal.sentence}
+            return {**fields, "state": "refused", "reason": f"gate_{refusal.gate}", "message": refusal.sentence}
         if card.version == champion.version:
-            return {**told, "state": "refused", "reason": "nothing_new", "message": f"it is {card.version} again"}
+            return {**fields, "state": "refused", "reason": "nothing_new", "message": f"it is {card.version} again"}
         hearing.stage = "handing over"
         hearing.told(1.0)
-        return {**told, **await self._hand(learned.with_gates(findings), target, run)}
+        return {**fields, **await self._hand(learned.with_gates(findings), target, run)}
 
     async def _table(self, target: Target, rows: Columns) -> Table:
         if rows.schema != schema_hash():

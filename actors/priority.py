@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -37,6 +39,35 @@ def stand_back() -> list[str]:
             os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
         done.append("SCHED_IDLE")
     return done
+
+
+class Pace:
+    """Keeps a thread's work to a share of one processor, resting between its steps. Verb: after.
+
+    The idle class keeps work off the run queue only: whoever runs on the other thread of the same core still shares
+    its units and caches with it, and on a small machine that is every second visitor.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        worked_s: Callable[[], float] = time.thread_time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rest, self._worked_s, self._sleep = 1.0 / share - 1.0, worked_s, sleep
+        self._since_s: float | None = None
+
+    def after(self, told: Callable[[float], None]) -> Callable[[float], None]:
+        """The same hearer of progress, that rests after each step as long as the share asks for."""
+
+        def heard(share: float) -> None:
+            told(share)
+            now_s = self._worked_s()
+            if self._since_s is not None and self._rest > 0.0:
+                self._sleep((now_s - self._since_s) * self._rest)
+            self._since_s = self._worked_s()
+
+        return heard
 
 
 def _threads() -> list[int]:

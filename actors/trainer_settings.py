@@ -34,6 +34,8 @@ class TrainerSettings:
     """After so long without a sign whoever was training is taken for dead."""
     attempts: int = 3
     """A run that has died so often is not begun again."""
+    processor_share: float = 1.0
+    """Of one processor, what growing trees takes over time."""
     most_retaken: int = 4_000
     """Logged decisions that are taken again to value a candidate's choices."""
 

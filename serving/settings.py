@@ -23,6 +23,24 @@ _LISTS: Final = frozenset({"origins", "trusted_proxies", "hosts"})
 """Settings that a variable may give as a,b,c."""
 
 
+def patient_share() -> float:
+    """A third of one processor where there are two or fewer, else all of one.
+
+    In the idle class a training waits for whoever wants a processor, and is still felt by whoever shares a core with
+    it (`ONLY=training make bench`).
+    """
+    return 1.0 if (os.cpu_count() or 1) > 2 else 1.0 / 3.0
+
+
+def half_of_the_processors() -> int:
+    """As many shards as keep half of this machine busy, at least one; proxy, ingress and store want the other half.
+
+    More take turns on the same processors: two shards on two cores make the p99 at 64 connections half as long again,
+    or more (`ONLY=shards make bench`).
+    """
+    return max(1, (os.cpu_count() or 2) // 2)
+
+
 class _Tree(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -176,6 +194,8 @@ class Training(_Tree):
     """The newest examples that are kept and learned from."""
     memory_mb: int = Field(default=1_500, ge=64)
     """What the rows of a training may take; fewer are read where the window is larger."""
+    processor_share: float = Field(default_factory=patient_share, gt=0, le=1)
+    """Of one processor, what growing trees takes over time."""
     grace_s: float = Field(default=60, ge=0)
     """What is waited beyond a conversion's window before nothing having come counts as a negative."""
     churn: bool = True
@@ -231,15 +251,6 @@ class WebhookTo(_Tree):
     """So many in vain, and a message is laid aside as a dead letter (`kairos webhooks`)."""
     first_wait_s: float = Field(default=1, gt=0)
     longest_wait_s: float = Field(default=300, gt=0)
-
-
-def half_of_the_processors() -> int:
-    """As many shards as keep half of this machine busy, at least one; proxy, ingress and store want the other half.
-
-    More take turns on the same processors: two shards on two cores make the p99 at 64 connections half as long again,
-    or more (`ONLY=shards make bench`).
-    """
-    return max(1, (os.cpu_count() or 2) // 2)
 
 
 class Settings(_Tree):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
 from engine.schema import schema_hash
-from training.fit import Parameters
+from training.fit import Parameters, Told
 from training.gates import Finding
 from training.leakage import PERFECT, column_auc, written_with_outcome
 from training.off_policy import Valuation, value, weights
@@ -46,21 +46,23 @@ def check_schema(hash_of_candidate: str) -> Finding:
     return Finding("schema", same, float(same), 1, words)
 
 
-def check_leaks(table: Table, parameters: Parameters) -> Finding:
+def check_leaks(table: Table, parameters: Parameters, told: Told | None = None) -> Finding:
     """No column that is written with the outcome, or ranks it as no honest column does.
 
     Rows are features as they were served, so a column that is merely strong (a checkout under way) is no leak here;
-    `training.leakage.find_leaks`, for tables of unknown making, is stricter. The worst column is named.
+    `training.leakage.find_leaks`, for tables of unknown making, is stricter. The worst column is named. `told` hears
+    after each column which share of them is looked at.
     """
     table = table.newest(LEAK_ROWS)
     x, y = table.x, table.y
     if len(np.unique(y)) < 2:
         return Finding("leakage", True, np.nan, PERFECT, "one outcome only: nothing to look for", undecided=True)
-    alone = {
-        name: column_auc(x[:, i], y, name in table.categorical, table.visitors)
-        for i, name in enumerate(table.features)
-        if not np.isnan(x[:, i]).all()
-    }
+    alone: dict[str, float] = {}
+    for i, name in enumerate(table.features):
+        if not np.isnan(x[:, i]).all():
+            alone[name] = column_auc(x[:, i], y, name in table.categorical, table.visitors)
+        if told is not None:
+            told((i + 1) / len(table.features))
     unknown = [name for name in table.features if name not in alone]
     written = written_with_outcome(table, parameters, unknown)
     worst = max(alone, key=lambda name: (name in written, alone[name]), default="")

@@ -117,17 +117,19 @@ def learn(lesson: Lesson, told: Told | None = None, created_ms: int = 0) -> Lear
     if table.schema_hash != schema_hash():
         words = f"the rows are of feature layout {table.schema_hash}, the engine's is {schema_hash()}"
         raise InvalidInput("schema_changed", words)
+    if told is not None:
+        told(0.0)
     start, cut = _split(lesson)
     own = FOR_OFFERS if lesson.target == "conversion" else {}
     parameters = parameters_for(len(table.y), {**own, **(lesson.params or {})}, lesson.seed)
-    leaks = check_leaks(table, parameters)
-    trial_trees = _grow(lesson, start, cut, parameters, _part_of(told, 0.0, 0.45))
+    leaks = check_leaks(table, parameters, _part_of(told, 0.0, 0.1))
+    trial_trees = _grow(lesson, start, cut, parameters, _part_of(told, 0.1, 0.5))
     y = table.y[cut:]
     raw = _raw_answers(table, trial_trees, parameters, lesson.seed, table.x[cut:])
     calibration, p = _calibrated(raw, y)
     trial = describe(table.part(start, cut), trial_trees, parameters, lesson.seed, calibration).predictor()
     judgement = judge(y, champion.answers.predict_many(np.ascontiguousarray(table.x[cut:])), p, lesson.limits)
-    trees = _grow(lesson, start, len(table.y), parameters, _part_of(told, 0.45, 0.9))
+    trees = _grow(lesson, start, len(table.y), parameters, _part_of(told, 0.5, 0.9))
     scheme = f"the newest {len(y):,} rows in time order, by a trial of the older ones"
     metrics = measure(y, p, scheme, np.zeros(len(y), dtype=np.int64))
     candidate = _described(lesson, start, trees, parameters, calibration, metrics, created_ms)

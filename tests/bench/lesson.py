@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from actors.priority import stand_back
+from actors.priority import Pace, stand_back
 from engine.prior import PriorModel
 from engine.schema import MODEL_FEATURES, N_FEATURES
+from serving.settings import Training
 from training.fit import fit_trees, parameters_for, refit_trees
 from training.learner import Champion, Lesson, learn, rows_table
 from training.table import Table
@@ -77,7 +78,8 @@ if __name__ == "__main__":
         stand_back()
         print("begun", flush=True)
         while True:
-            learn(Lesson(table, Champion(PriorModel.version, PriorModel()), "retrain"))
+            pace = Pace(Training().processor_share)
+            learn(Lesson(table, Champion(PriorModel.version, PriorModel()), "retrain"), pace.after(lambda share: None))
     elif "counting" in sys.argv:
         stand_back()
         print("begun", flush=True)

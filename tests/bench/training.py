@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ BESIDE: Final = 200_000
 """Rows of the retraining that runs beside the visitors."""
 SHARE: Final = 0.3
 CONNECTIONS: Final = 32
-N_ROUNDS: Final = 3
+N_ROUNDS: Final = 5
 
 
 def rows() -> list[Row]:
@@ -56,15 +57,14 @@ def beside() -> list[Row]:
     without: list[Load] = []
     with_one: list[Load] = []
     with_none: list[Load] = []
-    with Kairos(shop.model()) as kairos:
+    with Kairos(shop.model()) as kairos, beginning("for-ever") as lesson, beginning("counting") as counter:
         kairos.warm()
         most = drive(kairos.url, bodies, 64, max(2.0, seconds() / 2))
         wanted = SHARE * most.rps
         delay_ms = max(1, round(CONNECTIONS / wanted * 1000 - most.p50_ms * SHARE))
         for _ in range(N_ROUNDS):
-            turns = ((without, nullcontext()), (with_one, retraining()), (with_none, retraining("counting")))
-            for loads, trainer in turns:
-                with trainer:
+            for loads, other in ((without, None), (with_one, lesson), (with_none, counter)):
+                with nullcontext() if other is None else resumed(other):
                     loads.append(drive(kairos.url, bodies, CONNECTIONS, delay_ms=delay_ms))
     pairs, counting = (
         [r for a, b in zip(without, loads, strict=True) if (r := ratio(b.p99_ms, a.p99_ms))]
@@ -86,17 +86,28 @@ def beside() -> list[Row]:
 
 
 @contextmanager
-def retraining(how: str = "for-ever") -> Iterator[None]:
-    """The trainer's lesson, at the trainer's priority, for as long as the block lasts; or what stands for it."""
+def beginning(how: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The trainer's lesson, at the trainer's priority and pace, or what stands for it; it waits until it is resumed."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.lesson", str(BESIDE), how], cwd=ROOT, stdout=subprocess.PIPE
     )
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        yield
+        process.send_signal(signal.SIGSTOP)
+        yield process
     finally:
         process.kill()
         process.wait(10)
         if process.stdout is not None:
             process.stdout.close()
+
+
+@contextmanager
+def resumed(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Let it go on from where it was, for as long as the block lasts."""
+    process.send_signal(signal.SIGCONT)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGSTOP)
