@@ -60,6 +60,8 @@ class Housekeeping:
         self._rounds: dict[int, Round] = {}
         self._urgent: dict[int, Round] = {}
         self._next_look_ms = 0
+        self._sorting = True
+        """Whether a tail that was taken over may be left to sort."""
         self._rest_until_s = 0.0
         self._every_bytes = shard.settings.snapshot_every_bytes
         if shard.archiver is not None:
@@ -73,13 +75,16 @@ class Housekeeping:
         now_ms, every_ms = self._shard.clock(), self._shard.settings.snapshot_every_ms
         # A clock that was put back makes nothing wait longer than usual: without snapshots the tail only grows.
         if not self._next_look_ms - LOOK_EVERY_MS <= now_ms < self._next_look_ms:
-            self._next_look_ms = now_ms + min(LOOK_EVERY_MS, every_ms)
+            self._next_look_ms, self._sorting = now_ms + min(LOOK_EVERY_MS, every_ms), True
             for partition in self._shard.partitions.values():
                 if partition.index not in self._rounds and self._is_due(partition, now_ms):
                     self._begin(partition, now_ms)
         for index in [i for i in self._urgent if i not in self._rounds]:
             self._rounds[index] = self._urgent.pop(index)
-        unsorted = next((p for p in self._shard.partitions.values() if p.ready and p.tail.n_unsorted), None)
+        unsorted = None
+        if self._sorting:
+            unsorted = next((p for p in self._shard.partitions.values() if p.ready and p.tail.n_unsorted), None)
+            self._sorting = unsorted is not None
         if unsorted is not None and not self._rests(unsorted):
             with self._timed():
                 unsorted.tail.sort(SORTED_AT_ONCE)
