@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from actors.call import Call
 from actors.links import PARKED
-from actors.operations import Later, Outcome, Reply
+from actors.operations import Later, Outcome, Reply, unavailable
 from actors.partition import Sealed, raise_for
+from actors.stores import AppendResult, Uncertain
 from engine.errors import Fenced, KairosError
 
 if TYPE_CHECKING:
     from actors.shard import SessionShard
+
+log = logging.getLogger("kairos.shard")
 
 UNWRITTEN: Final = Fenced("fenced", "the batch was not written")
 """What became of a batch that could not be evaluated, or that was evaluated after one that failed."""
@@ -57,7 +61,12 @@ class Flight:
 
     async def _append(self, to_write: Sequence[Sealed]) -> None:
         """One entry for each partition, in one round trip."""
-        results = await self._shard.journal.append([sealed.entry for sealed in to_write])
+        results: Sequence[AppendResult]
+        try:
+            results = await self._shard.journal.append([sealed.entry for sealed in to_write])
+        except Exception as failure:
+            log.exception("the journal of shard %d failed otherwise than it says", self._shard.index)
+            results = [Uncertain(f"unexpected: {failure}")] * len(to_write)
         for sealed, result in zip(to_write, results, strict=True):
             try:
                 raise_for(result)
@@ -75,12 +84,19 @@ class Flight:
     def _answer(self) -> None:
         self._leases.committed(self._spending, self._failed)
         for (call, reply), told in zip(self._answers, self._words(), strict=True):
-            if reply is PARKED:
-                continue
-            if call.partition in self._failed:
-                call.answer(self._shard.evaluation.unwritten(reply, self._failed[call.partition]))
-            elif isinstance(told, dict):
-                call.answer(told)
-            else:
-                self._shard.spawn(self._shard.evaluation.finish(call, told))
+            try:
+                self._tell(call, reply, told)
+            except Exception:
+                log.exception("shard %d could not answer %s", self._shard.index, call.op)
+                call.answer(unavailable("internal", "the request could not be answered"))
         self._shard.landed(self)
+
+    def _tell(self, call: Call, reply: Outcome, told: Reply | Later) -> None:
+        if reply is PARKED:
+            return
+        if call.partition in self._failed:
+            call.answer(self._shard.evaluation.unwritten(reply, self._failed[call.partition]))
+        elif isinstance(told, dict):
+            call.answer(told)
+        else:
+            self._shard.spawn(self._shard.evaluation.finish(call, told))

@@ -242,7 +242,6 @@ class SessionShard:
 
     async def _commit(self, calls: list[Call]) -> None:
         self.counts["batches"] += 1
-        self.counts["calls"] += len(calls)
         here = await self._activation.bring_in([call for call in calls if self._may_serve(call)])
         flight, before = self._evaluated(here), self._flight
         # What is answered from what it found here must be durable first.
@@ -268,6 +267,7 @@ class SessionShard:
                 if len(partition.pending) > before:
                     raise
                 answers.append((call, unavailable("internal", "the request could not be evaluated")))
+        self.counts["calls"] += len(answers)
         return Flight(self, answers, [partition.seal() for partition in touched.values() if partition.pending])
 
     def _may_serve(self, call: Call) -> bool:

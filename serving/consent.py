@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from serving.settings import ConsentDefaults
+from serving.settings_branches import ConsentDefaults
 
 CATEGORIES: Final = ("analytics", "personalisation", "training")
 

@@ -18,7 +18,7 @@ from engine.fields import identifier
 from serving.bodies import HeaderMap
 from serving.consent import ConsentReader, preferences_in
 from serving.places import Proxies
-from serving.settings import FirstPartyId
+from serving.settings_branches import FirstPartyId
 
 Header = tuple[bytes, bytes]
 PREFIX: Final = "fp_"

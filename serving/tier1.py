@@ -14,7 +14,7 @@ import httpx
 
 from actors.ending import ended
 from serving.breaker import Breaker
-from serving.settings import Tier1Asked
+from serving.settings_branches import Tier1Asked
 from serving.tier1_source import NoSuggestions, Source, read_suggestions
 
 log = logging.getLogger("kairos.http")

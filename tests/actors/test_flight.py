@@ -125,6 +125,20 @@ async def test_what_was_evaluated_after_a_batch_that_failed_is_neither_written_n
     assert (await here.profile("anon:a"))["n_signals"] == 2
 
 
+async def test_a_journal_that_raises_is_one_that_did_not_answer(town: tuple[Town, MemoryJournal]) -> None:
+    here, journal = town
+
+    async def broken(_entries: Sequence[Entry]) -> None:
+        journal.gate = None
+        raise RuntimeError("unheard of")
+
+    journal.gate = broken
+    assert (await here.observe("anon:a", signal("page")))["unavailable"]["code"] == "not_durable"
+    while "unavailable" in (reply := await here.observe("anon:a", signal("page"))):
+        assert reply["unavailable"]["code"] == "recovering"
+    assert reply["results"] == ["accepted"]
+
+
 async def test_a_shard_that_stops_answers_what_is_under_way(town: tuple[Town, MemoryJournal]) -> None:
     here, journal = town
     held = Held(journal)

@@ -17,7 +17,7 @@ import numpy as np
 from actors.priority import Pace, stand_back
 from engine.prior import PriorModel
 from engine.schema import MODEL_FEATURES, N_FEATURES
-from serving.settings import Training
+from serving.settings_branches import Training
 from training.fit import fit_trees, parameters_for, refit_trees
 from training.learner import Champion, Lesson, learn, rows_table
 from training.table import Table

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from serving.settings import BodyLimits, Settings
+from serving.settings import Settings
+from serving.settings_branches import BodyLimits
 from tests.serving.house import House, a_track, in_batch, is_problem
 
 JSON = {"content-type": "application/json"}

@@ -19,7 +19,8 @@ from actors.stream import Request, StreamServer
 from engine.ids import DecisionId, partition_of, profile_id
 from serving.app import build_app
 from serving.keys import KeyRing
-from serving.settings import Deadlines, Settings
+from serving.settings import Settings
+from serving.settings_branches import Deadlines
 from tests.serving.house import NOW_MS, FakeWorlds
 
 N = 4

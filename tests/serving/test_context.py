@@ -15,7 +15,7 @@ import yaml
 from serving.agents import AgentReader
 from serving.consent import ConsentReader
 from serving.context import ContextReader, Hints
-from serving.settings import ConsentDefaults
+from serving.settings_branches import ConsentDefaults
 
 NOW_MS = 1_714_564_800_000
 """Wednesday 2024-05-01T12:00:00Z."""

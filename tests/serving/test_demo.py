@@ -26,7 +26,8 @@ from serving.demo_tally import SIMULATED, Carts, Latency, Tally
 from serving.demo_traffic import Shop, Traffic, world_for
 from serving.demo_view import plain
 from serving.keys import KeyRing
-from serving.settings import Deadlines, Settings
+from serving.settings import Settings
+from serving.settings_branches import Deadlines
 from serving.yaml_places import read_yaml
 from tests.actors.town import BOOK, Town
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from engine.errors import InvalidInput
-from serving.settings import FirstPartyId, Settings, load_settings
+from serving.settings import Settings, load_settings
+from serving.settings_branches import FirstPartyId
 from tests.serving.house import House
 
 SHOP = "https://shop.example"

@@ -9,7 +9,8 @@ from hashlib import sha256
 
 import pytest
 
-from serving.settings import Identity, Settings
+from serving.settings import Settings
+from serving.settings_branches import Identity
 from tests.actors.town import Town
 from tests.serving.whole import Whole
 

@@ -12,7 +12,8 @@ import pytest
 from engine.errors import InvalidInput
 from serving.context import ContextReader, Hints
 from serving.places import LOOK_EVERY_MS, NOWHERE, Places, Proxies, places_of
-from serving.settings import Geoip, Settings, load_settings
+from serving.settings import Settings, load_settings
+from serving.settings_branches import Geoip
 from tests.serving.house import NOW_MS, House
 
 BERLIN = {

@@ -14,7 +14,8 @@ from actors.memory import memory_stores
 from engine.book import load_book
 from engine.errors import InvalidInput
 from serving.breaker import Breaker
-from serving.settings import Settings, Tier1Asked, load_settings
+from serving.settings import Settings, load_settings
+from serving.settings_branches import Tier1Asked
 from serving.tier1 import Tier1
 from serving.tier1_following import take_sources
 from serving.tier1_source import NoSuggestions, Source, read_suggestions, sources_of

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serving.cli.tier1 import lines
-from serving.settings import Tier1Asked
+from serving.settings_branches import Tier1Asked
 from serving.tier1 import Tier1
 from serving.tier1_source import Source
 from tests.actors.town import BOOK, Town
