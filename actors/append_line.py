@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -74,10 +74,15 @@ class AppendLine:
         self._wire: _Wire | None = None
         self._connecting = asyncio.Lock()
 
-    async def append(self, entries: Sequence[Entry]) -> list[AppendResult]:
-        """See `Journal.append`."""
+    def append(self, entries: Sequence[Entry]) -> Awaitable[list[AppendResult]]:
+        """See `Journal.append`; over a line that stands the entries are sent at once."""
+        if self._wire is not None and self._wire.alive:
+            return self._wire.send([_xadd(entry) for entry in entries])
+        return self._connected(entries)
+
+    async def _connected(self, entries: Sequence[Entry]) -> list[AppendResult]:
         try:
-            wire = self._wire if self._wire is not None and self._wire.alive else await self._connect()
+            wire = await self._connect()
         except (OSError, TimeoutError) as error:
             return [Uncertain(f"no connection to the store: {error}")] * len(entries)
         return await wire.send([_xadd(entry) for entry in entries])
@@ -124,17 +129,16 @@ class _Wire(asyncio.Protocol):
         transport = cast(asyncio.Transport, transport)  # uvloop's are not registered as such
         self._transport, self.alive = transport, True
 
-    async def send(self, commands: Sequence[bytes]) -> list[AppendResult]:
-        if not self.alive:
-            return [Uncertain("the connection to the store was lost")] * len(commands)
+    def send(self, commands: Sequence[bytes]) -> asyncio.Future[list[AppendResult]]:
         batch = _Batch(len(commands), self._loop.create_future())
+        if not self.alive:
+            batch.done.set_result([Uncertain("the connection to the store was lost")] * len(commands))
+            return batch.done
         self._batches.append(batch)
         self._transport.write(b"".join(commands))
         timer = self._loop.call_later(self._timeout_s, self.close)
-        try:
-            return await batch.done
-        finally:
-            timer.cancel()
+        batch.done.add_done_callback(lambda _: timer.cancel())
+        return batch.done
 
     def data_received(self, data: bytes) -> None:
         """Count off the replies; a cancelled append still has its replies taken from the line."""

@@ -36,38 +36,28 @@ class Flight:
         self._spending = self._leases.seal()
         self._told: list[Reply | Later] | None = None
         self._failed: dict[int, KairosError] = {}
-        self._landing: asyncio.Task[None] | None = None
+        self._results: asyncio.Future[list[AppendResult]] | None = None
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the journal has answered, or was not asked."""
+        return self._results is None or self._results.done()
 
     async def depart(self, failed: Mapping[int, KairosError]) -> None:
-        """Send the entries, but for those of partitions that have failed meanwhile, and word the answers.
-
-        It is under way when this returns, or over where there was nothing to write.
-        """
+        """Send the entries, but for those of partitions that have failed meanwhile, and word the answers."""
         self._failed = {call.partition: UNWRITTEN for call, _ in self._answers if call.partition in failed}
-        to_write = [sealed for sealed in self._sealed if sealed.partition.index not in self._failed]
-        if to_write:
-            self._landing = self._shard.spawn(self._append(to_write))
+        self._sealed = [sealed for sealed in self._sealed if sealed.partition.index not in self._failed]
+        if self._sealed:
+            entries = [sealed.entry for sealed in self._sealed]
+            self._results = asyncio.ensure_future(self._shard.journal.append(entries))
+            self._results.add_done_callback(lambda _: self._shard.wake())
         # The entries are on their way after this turn; meanwhile the answers are put into words.
         await asyncio.sleep(0)
         self._words()
-        if not to_write:
-            self._answer()
 
     async def land(self) -> Mapping[int, KairosError]:
-        """Wait until it is over; what failed, by partition."""
-        if self._landing is not None:
-            await asyncio.wait((self._landing,))
-        return self._failed
-
-    async def _append(self, to_write: Sequence[Sealed]) -> None:
-        """One entry for each partition, in one round trip."""
-        results: Sequence[AppendResult]
-        try:
-            results = await self._shard.journal.append([sealed.entry for sealed in to_write])
-        except Exception as failure:
-            log.exception("the journal of shard %d failed otherwise than it says", self._shard.index)
-            results = [Uncertain(f"unexpected: {failure}")] * len(to_write)
-        for sealed, result in zip(to_write, results, strict=True):
+        """Wait for the journal, then answer; what failed, by partition."""
+        for sealed, result in zip(self._sealed, await self._answered(), strict=True):
             try:
                 raise_for(result)
                 sealed.partition.appended(sealed)
@@ -75,6 +65,17 @@ class Flight:
                 self._failed[sealed.partition.index] = failure
                 self._shard.ownership.reset(sealed.partition.index)
         self._answer()
+        return self._failed
+
+    async def _answered(self) -> Sequence[AppendResult]:
+        """One result for each entry."""
+        if self._results is None:
+            return []
+        try:
+            return await self._results
+        except Exception as failure:
+            log.exception("the journal of shard %d failed otherwise than it says", self._shard.index)
+            return [Uncertain(f"unexpected: {failure}")] * len(self._sealed)
 
     def _words(self) -> list[Reply | Later]:
         if self._told is None:
@@ -89,7 +90,6 @@ class Flight:
             except Exception:
                 log.exception("shard %d could not answer %s", self._shard.index, call.op)
                 call.answer(unavailable("internal", "the request could not be answered"))
-        self._shard.landed(self)
 
     def _tell(self, call: Call, reply: Outcome, told: Reply | Later) -> None:
         if reply is PARKED:

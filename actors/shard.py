@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from time import perf_counter
 from typing import Any, Final, TypeVar
@@ -33,6 +33,7 @@ from actors.shard_settings import ShardSettings
 from actors.stores import Journal, Snapshots, Table
 from actors.treasury import Treasury
 from actors.worlds import Worlds
+from engine.errors import KairosError
 from engine.money import Exchange
 
 T = TypeVar("T")
@@ -96,7 +97,7 @@ class SessionShard:
         self._flight: Flight | None = None
         self._n_flown = 0
         self._relieved: Callable[[], None] | None = None
-        self._arrived = asyncio.Event()
+        self._waker: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- life ------------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class SessionShard:
     async def stop(self) -> None:
         """Answer what is in the inbox, save what is dirty, stop."""
         self.stopping = True
-        self._arrived.set()
+        self.wake()
         loop_tasks = [t for t in self._tasks if t.get_name() == "loop"]
         await asyncio.gather(*loop_tasks, return_exceptions=True)
         await ended(*self._tasks)
@@ -140,8 +141,9 @@ class SessionShard:
         return {**self.counts, **archived, **self.treasury.counts()}
 
     def wake(self) -> None:
-        """Give the loop a turn, for what is done between batches."""
-        self._arrived.set()
+        """Give the loop a turn: something has arrived, or is to be done between batches."""
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something beside the loop; an error in it is logged, never lost."""
@@ -189,22 +191,22 @@ class SessionShard:
             call.answer(unavailable("overloaded", "the shard's inbox is full or it is stopping"))
             return
         self._inbox.append(call)
-        self._arrived.set()
+        self.wake()
 
     # -- the loop --------------------------------------------------------------------------------------
 
     async def _loop(self) -> None:
         while True:
-            if self._flight is not None and self._n_flown >= QUIET_EVERY:
-                await self._flight.land()
+            if self._flight is not None and (self._flight.arrived or self._n_flown >= QUIET_EVERY):
+                await self._land()
             if self._flight is None:
                 self._n_flown = 0
                 self._between_batches()
             if not self._inbox:
                 if self.stopping and self._flight is None:
                     return
-                self._arrived.clear()
-                await self._arrived.wait()
+                self._waker = asyncio.get_running_loop().create_future()
+                await self._waker
                 continue
             calls, self._inbox = self._inbox[:MAX_BATCH], self._inbox[MAX_BATCH:]
             if self._relieved is not None and len(self._inbox) <= MAX_BATCH:
@@ -221,11 +223,10 @@ class SessionShard:
                 for index in {call.partition for call in calls}:
                     self.ownership.reset(index)
 
-    def landed(self, flight: Flight) -> None:
-        """A batch has been answered."""
-        if self._flight is flight:
-            self._flight = None
-            self._arrived.set()
+    async def _land(self) -> Mapping[int, KairosError]:
+        """Answer the batch that is under way, if one is; what of it failed, by partition."""
+        flight, self._flight = self._flight, None
+        return await flight.land() if flight is not None else {}
 
     def _between_batches(self) -> None:
         try:
@@ -238,14 +239,14 @@ class SessionShard:
         """Turn the loop now and then when nothing arrives, for what is done between batches."""
         while True:
             await asyncio.sleep(1.0)
-            self._arrived.set()
+            self.wake()
 
     async def _commit(self, calls: list[Call]) -> None:
         self.counts["batches"] += 1
         here = await self._activation.bring_in([call for call in calls if self._may_serve(call)])
-        flight, before = self._evaluated(here), self._flight
-        # What is answered from what it found here must be durable first.
-        failed = await before.land() if before is not None else {}
+        flight = self._evaluated(here)
+        # What it was evaluated upon must be durable before it is written, or told.
+        failed = await self._land()
         self._flight, self._n_flown = flight, self._n_flown + 1
         await flight.depart(failed)
 

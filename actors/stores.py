@@ -68,10 +68,11 @@ class Journal(Protocol):
     store cannot answer; `append` answers instead, one result an entry, in the order given.
     """
 
-    async def append(self, entries: Sequence[Entry]) -> list[AppendResult]:
+    def append(self, entries: Sequence[Entry]) -> Awaitable[list[AppendResult]]:
         """Write the entries in one round trip. They stand or fall one by one; there is no roll-back.
 
-        Never retried inside: a repeated write would be answered as `Fenced` by itself.
+        Never retried inside: a repeated write would be answered as `Fenced` by itself. An implementation may send them
+        before what it returns is awaited.
         """
         ...
 

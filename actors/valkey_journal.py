@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -25,11 +25,12 @@ class ValkeyJournal:
     def __init__(self, client: Redis, line: AppendLine | None = None) -> None:
         self._client, self._line = client, line
 
-    async def append(self, entries: Sequence[Entry]) -> list[AppendResult]:
+    def append(self, entries: Sequence[Entry]) -> Awaitable[list[AppendResult]]:
+        return self._line.append(entries) if self._line is not None and entries else self._append(entries)
+
+    async def _append(self, entries: Sequence[Entry]) -> list[AppendResult]:
         if not entries:
             return []
-        if self._line is not None:
-            return await self._line.append(entries)
         pipeline = self._client.pipeline(transaction=False)
         for entry in entries:
             pipeline.execute_command("XADD", journal_key(entry.partition), to_id(entry.position), FIELD, entry.payload)
