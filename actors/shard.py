@@ -47,6 +47,8 @@ GROWING: Final = frozenset({"observe", "decide", "reward", "redeem", "link", "un
 
 TURN_S: Final = 0.008
 """How long a batch is evaluated before it is sent, so that store and askers have something to do meanwhile."""
+TURN_SHARE: Final = 2
+"""But half of what waits at least: of a flood, few long entries are cheaper to keep and to recover than many."""
 QUIET_EVERY: Final = 16
 """After so many batches, at the latest, none is under way, for what is done between them."""
 
@@ -251,12 +253,12 @@ class SessionShard:
         await flight.depart(failed)
 
     def _evaluated(self, calls: list[Call]) -> Flight:
-        """Evaluate as many as a turn is long; the others stay first in the inbox."""
+        """Evaluate as many as a turn takes; the others stay first in the inbox."""
         answers: list[tuple[Call, Outcome]] = []
         touched: dict[int, Partition] = {}
-        now_ms, until_s = self.clock(), perf_counter() + TURN_S
+        now_ms, until_s, fewest = self.clock(), perf_counter() + TURN_S, len(calls) // TURN_SHARE
         for n, call in enumerate(calls):
-            if perf_counter() >= until_s:
+            if n > fewest and perf_counter() >= until_s:
                 self._inbox[:0] = calls[n:]
                 break
             partition = touched[call.partition] = self.partitions[call.partition]
