@@ -70,7 +70,7 @@ class Flight:
     async def _answered(self) -> Sequence[AppendResult]:
         """One result for each entry."""
         if self._results is None:
-            return []
+            return [Uncertain("it was not sent")] * len(self._sealed)
         try:
             return await self._results
         except Exception as failure:

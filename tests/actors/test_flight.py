@@ -125,15 +125,22 @@ async def test_what_was_evaluated_after_a_batch_that_failed_is_neither_written_n
     assert (await here.profile("anon:a"))["n_signals"] == 2
 
 
-async def test_a_journal_that_raises_is_one_that_did_not_answer(town: tuple[Town, MemoryJournal]) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_journal_that_raises_is_one_that_did_not_answer(
+    town: tuple[Town, MemoryJournal], monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
     here, journal = town
 
-    async def broken(_entries: Sequence[Entry]) -> None:
-        journal.gate = None
+    def broken(_entries: Sequence[Entry]) -> None:
+        monkeypatch.undo()
         raise RuntimeError("unheard of")
 
-    journal.gate = broken
-    assert (await here.observe("anon:a", signal("page")))["unavailable"]["code"] == "not_durable"
+    async def later(entries: Sequence[Entry]) -> None:
+        broken(entries)
+
+    monkeypatch.setattr(journal, "append", broken if at_once else later)
+    told = (await here.observe("anon:a", signal("page")))["unavailable"]["code"]
+    assert told == ("internal" if at_once else "not_durable")
     while "unavailable" in (reply := await here.observe("anon:a", signal("page"))):
         assert reply["unavailable"]["code"] == "recovering"
     assert reply["results"] == ["accepted"]
