@@ -81,18 +81,20 @@ class Housekeeping:
                     self._begin(partition, now_ms)
         for index in [i for i in self._urgent if i not in self._rounds]:
             self._rounds[index] = self._urgent.pop(index)
-        unsorted = None
         if self._sorting:
-            unsorted = next((p for p in self._shard.partitions.values() if p.ready and p.tail.n_unsorted), None)
-            self._sorting = unsorted is not None
-        if unsorted is not None and not self._rests(unsorted):
-            with self._timed():
-                unsorted.tail.sort(SORTED_AT_ONCE)
-            asyncio.get_running_loop().call_soon(self._shard.wake)
+            self._sort_some()
         for round_ in list(self._rounds.values())[:ROUNDS_AT_ONCE]:
             if not round_.busy and not self._rests(round_.partition):
                 with self._timed():
                     self._step(round_)
+
+    def _sort_some(self) -> None:
+        unsorted = next((p for p in self._shard.partitions.values() if p.ready and p.tail.n_unsorted), None)
+        self._sorting = unsorted is not None
+        if unsorted is not None and not self._rests(unsorted):
+            with self._timed():
+                unsorted.tail.sort(SORTED_AT_ONCE)
+            asyncio.get_running_loop().call_soon(self._shard.wake)
 
     def _rests(self, partition: Partition) -> bool:
         """Whether requests that wait come first."""
