@@ -45,7 +45,7 @@ GROWING: Final = frozenset({"observe", "decide", "reward", "redeem", "link", "un
 """Operations refused while the tail has no more room; what finishes or erases something is not."""
 
 
-TURN_S: Final = 0.008
+TURN_S: Final = 0.002
 """How long a batch is evaluated before it is sent, so that store and askers have something to do meanwhile."""
 TURN_SHARE: Final = 2
 """But half of what waits at least: of a flood, few long entries are cheaper to keep and to recover than many."""
