@@ -15,6 +15,7 @@ from engine.features import cart_of
 from engine.inputs import Inputs
 from engine.served import served_campaign
 from engine.signals import Signal
+from engine.stubs import Stub
 from engine.supply import IN_CART, IN_VIEW, REDEEMED, SEEN, Charge, Forced, Supply
 from engine.terms import COST, REDEMPTIONS, CompiledBudget
 from engine.tokens import PREVIEW, Redemption, read, read_redemption, redemption_token
@@ -131,9 +132,9 @@ class Desk:
                 self.leases.seen(decision_id, offer)
         return signal
 
-    def give_back(self, partition: Partition, stub: list[Any], now_ms: int, decision_id: str) -> list[Charge]:
+    def give_back(self, partition: Partition, stub: Stub, now_ms: int, decision_id: str) -> list[Charge]:
         """What a superseded decision had taken of budgets; returns what comes back, for the record."""
-        charges: list[Charge] = stub[8] if len(stub) > 8 else []
+        charges: list[Charge] = stub.charges
         return self.leases.give_back(partition.index, charges, now_ms, decision_id) if charges else []
 
 

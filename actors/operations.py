@@ -26,7 +26,6 @@ from engine.record import (
     BACKFILL,
     BOT,
     ENGINE_VERSION,
-    LIVE,
     MEMBER,
     NO_TRAINING,
     REWARD,
@@ -40,6 +39,7 @@ from engine.record import (
 )
 from engine.schema import schema_hash
 from engine.signals import Signal
+from engine.stubs import LIVE
 from engine.track import Track
 from engine.world import World
 
@@ -199,7 +199,7 @@ def repeated_decision(scene: Scene, payload: dict[str, Any]) -> str | None:
     if isinstance(found, dict):
         return None
     request = request_hash(scene, payload["request_id"])
-    return next((t.requests[request] for t in found.tracks if request in t.requests), None)
+    return next((known for t in found.tracks if (known := t.decisions.of_request(request)) is not None), None)
 
 
 def decide_for(scene: Scene, payload: dict[str, Any]) -> Decided | Reply:
@@ -293,7 +293,7 @@ def reward(scene: Scene, payload: dict[str, Any]) -> Reply:
     stub = None if track is None else track.decisions.get(decision_id)
     if stub is None:
         return error("expired", "the decision is beyond its retention", 410)
-    kind, value, rewards = payload["type"], payload["value"], stub[5]
+    kind, value, rewards = payload["type"], payload["value"], stub.rewards
     if kind in rewards:
         if rewards[kind] == value:
             return {"status": "repeated"}
@@ -314,7 +314,7 @@ def supersede(scene: Scene, payload: dict[str, Any]) -> Reply:
     if stub is not None:
         record = [SUPERSEDED, track_id, scene.now_ms, payload["decision_id"]]
         back = []
-        if stub[6] == LIVE:
+        if stub.state == LIVE:
             back = scene.desk.give_back(scene.partition, stub, scene.now_ms, payload["decision_id"])
         scene.partition.write([*record, back] if back else record)
     return {"status": "superseded"}

@@ -189,7 +189,7 @@ class Reading:
         if track is not None and track.moved_to is not None:
             return {"moved": track.moved_to}
         stub = None if track is None else track.decisions.get(payload["decision_id"])
-        return {"rewards": None if stub is None else dict(stub[5])}
+        return {"rewards": None if stub is None else dict(stub.rewards)}
 
     def profile(self, scene: Scene, op: str, payload: dict[str, Any]) -> Reply | Later:
         """A profile as it stands, or everything held about it."""
@@ -214,7 +214,7 @@ class Reading:
             ],
             "last_seen_ms": track.latest_ms or None,
             "assignments": {name: a[0] for name, a in sorted(track.assignments.items())},
-            "decisions": list(track.decisions)[-20:],
+            "decisions": track.decisions.ids()[-20:],
         }
         if op == "profile":
             return {"profile": shown}

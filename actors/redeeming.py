@@ -6,8 +6,9 @@ from typing import Any
 
 from actors.operations import Reply, Scene, locate
 from engine.ids import message_hash
-from engine.record import LIVE, signals_record
+from engine.record import signals_record
 from engine.signals import Signal
+from engine.stubs import LIVE
 
 
 def redeem(scene: Scene, payload: dict[str, Any]) -> Reply:
@@ -18,7 +19,7 @@ def redeem(scene: Scene, payload: dict[str, Any]) -> Reply:
     decision_id, offer = payload["decision_id"], payload["offer"]
     seen = found.view()
     stub = seen.decisions.get(decision_id)
-    if stub is not None and stub[6] != LIVE:
+    if stub is not None and stub.state != LIVE:
         return {"valid": False, "reason": "SUPERSEDED"}
     for t_ms, redeemed, *which in seen.offer_times:
         if redeemed and which == [offer, decision_id]:

@@ -88,9 +88,7 @@ def read_inputs(
     """Read a profile's view for one request; nothing read is shared with the profile afterwards."""
     shown: list[str] = []
     if request.page_view is not None:
-        for stub in track.decisions.values():
-            if stub[4] == request.page_view:
-                shown.extend(stub[3])
+        shown = track.decisions.shown_on(request.page_view)
         if shown and request.base:
             request = replace(request, base=[b for b in request.base if b["id"] not in shown])
     traits = {name: stamp[0] for name, stamp in track.traits.items()}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from engine.session import add_to_sessions
+from engine.stubs import Stubs
 from engine.track import (
     CLICK_HALF_LIFE_MS,
     HOVER_HALF_LIFE_MS,
@@ -26,7 +27,7 @@ def view(root: str, tracks: Sequence[Track]) -> Track:
         return tracks[0]
     joined = Track(root)
     joined.orders, joined.offer_views, joined.offer_clicks = {}, {}, {}
-    joined.groups, joined.requests = {}, {}
+    joined.groups, joined.decisions = {}, Stubs()
     ordered = sorted(tracks, key=lambda t: t.id)
     for track in ordered:
         _join_behaviour(joined, track)
@@ -87,8 +88,7 @@ def _join_person(joined: Track, track: Track) -> None:
             joined.memberships[name] = since
     for offer, times in track.served.items():
         joined.served[offer] = sorted([*joined.served.get(offer, []), *times])[-MAX_SERVED:]
-    joined.decisions.update(track.decisions)
-    joined.requests.update(track.requests)
+    joined.decisions.extend(track.decisions)
     for name, assigned in track.assignments.items():
         known = joined.assignments.get(name)
         if known is None or [assigned[1], str(assigned[0])] < [known[1], str(known[0])]:

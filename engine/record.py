@@ -7,7 +7,6 @@ so that a rebuild needs neither.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
@@ -15,10 +14,10 @@ from typing import Any, Final
 from engine.decision import Decision
 from engine.ids import USER, DecisionId, message_hash
 from engine.inputs import SUPPLY, Inputs
-from engine.nothing import NO_ENTRIES
 from engine.signals import Signal
+from engine.stubs import NO_STUBS, Stubs
 from engine.supply import CHARGES
-from engine.track import MAX_CLAIMS, MAX_DECISIONS, MAX_SERVED, Track
+from engine.track import MAX_CLAIMS, MAX_SERVED, Track
 from engine.world import CHALLENGER, World
 
 FORMAT: Final = 1
@@ -31,8 +30,6 @@ VISIT, FORGOTTEN = "v", "f"
 
 BOT, BACKFILL, NO_TRAINING, ROBOTIC = 1, 2, 4, 8
 """Flags of a signals record. ROBOTIC beside BOT: by behaviour, which a scroll that comes late may still acquit."""
-LIVE, OVERTAKEN = 0, 1
-"""States of a decision's stub on its track."""
 
 Record = list[Any]
 
@@ -168,9 +165,7 @@ def fold(track: Track | None, record: Record, decision_id: DecisionId) -> Track 
     elif kind == VISIT:
         track.looked_ms = received_ms
     elif kind == REWARD:
-        stub = track.decisions.get(record[3])
-        if stub is not None:
-            stub[5] = {**stub[5], record[4]: record[5]}
+        track.decisions.reward(*record[3:6])
     elif kind == SUPERSEDED:
         _overtake(track, record[3])
     elif kind == LINK_INTENT:
@@ -218,7 +213,7 @@ def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
     now_ms, request = record[2], record[6]
     decision = record[8]
     track.looked_ms = now_ms
-    campaign, items, served = decision[0], decision[1], decision[20]
+    items, served = decision[1], decision[20]
     if decision[18] is not None:
         track.memberships = {name: list(since) for name, since in decision[18].items()}
     for name, assigned in decision[19].items():
@@ -227,37 +222,22 @@ def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
         times = track.served.setdefault(offer, [])
         times.append(now_ms)
         del times[:-MAX_SERVED]
-    page_view = record[7][13][4]
-    key = str(decision_id)
-    # A busy visitor has many of these: what they have in common is there once.
-    placement, shown = sys.intern(record[7][13][0]), [i[0] for i in items]
-    stub = [now_ms, campaign, placement, shown, page_view, NO_ENTRIES, LIVE, shown if served == shown else list(served)]
     supply = record[7][SUPPLY] if len(record[7]) > SUPPLY else None
-    if supply is not None and supply[CHARGES]:
-        # What may come back should nobody have been given this decision.
-        stub.append(supply[CHARGES])
-    track.decisions[key] = stub
-    if request is not None:
-        if track.requests is NO_ENTRIES:
-            track.requests = {}
-        track.requests[request] = key
-    while len(track.decisions) > MAX_DECISIONS:
-        del track.decisions[next(iter(track.decisions))]
-    while len(track.requests) > MAX_DECISIONS:
-        del track.requests[next(iter(track.requests))]
+    if track.decisions is NO_STUBS:
+        track.decisions = Stubs()
+    track.decisions.add(
+        decision_id, now_ms, [i[0] for i in items], served,
+        page_view=record[7][13][4], request=request, charges=None if supply is None else supply[CHARGES],
+    )  # fmt: skip
 
 
 def _overtake(track: Track, key: str) -> None:
-    stub = track.decisions.get(key)
-    if stub is None or stub[6] == OVERTAKEN:
+    stub = track.decisions.overtake(key)
+    if stub is None:
         return
-    stub[6] = OVERTAKEN
-    # Nobody was given this decision: the same request, asked again, is decided anew.
-    for request in [request for request, decided in track.requests.items() if decided == key]:
-        del track.requests[request]
-    for offer in stub[7]:
+    for offer in stub.served:
         times = track.served.get(offer, [])
-        if stub[0] in times:
-            times.remove(stub[0])
+        if stub.t_ms in times:
+            times.remove(stub.t_ms)
         if not times:
             track.served.pop(offer, None)

@@ -14,6 +14,7 @@ from engine.robots import is_robotic
 from engine.seen import Seen
 from engine.session import Session, add_to_sessions
 from engine.signals import BEHAVIOURAL, Signal
+from engine.stubs import NO_STUBS
 from engine.track_form import fill, state_of
 
 DAY_MS: Final = 24 * 3600 * 1000
@@ -26,7 +27,7 @@ HOVER_HALF_LIFE_MS: Final = 120_000
 PAST_ALPHA: Final = 0.3
 MAX_OFFER_TIMES: Final = 64
 MAX_CLAIMS: Final = 32
-MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_DECISIONS, MAX_SERVED, MAX_TRAITS = 32, 100, 64, 128, 32, 64
+MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_SERVED, MAX_TRAITS = 32, 100, 64, 32, 64
 PAST: Final = ("scroll_share", "time_s", "pages", "products", "clicks", "converted")
 
 PAGE, HEIGHT, SCROLL, HEARTBEAT = 0, 1, 2, 3
@@ -84,7 +85,6 @@ class Track:
         "pending_to",
         "precomputed",
         "recent",
-        "requests",
         "root",
         "seen",
         "served",
@@ -135,11 +135,9 @@ class Track:
         # what Kairos did
         self.memberships: dict[str, list[int]] = {}
         self.served: dict[str, list[int]] = {}
-        self.decisions: dict[str, list[Any]] = {}
-        self.requests: dict[int, str] = NO_ENTRIES
+        self.decisions = NO_STUBS
         # when the row of this profile was last recorded, with a decision or for a visit without one
         self.looked_ms = 0
-        # the last conversion probability computed; a cache, not part of the state
         self.assignments: dict[str, list[Any]] = {}
         # the last conversion probability computed: a cache, not part of the state
         self.precomputed: float | None = None

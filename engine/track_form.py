@@ -10,10 +10,13 @@ from engine.decay import DecayedSum
 from engine.nothing import NO_ENTRIES, NO_PAST, NOTHING
 from engine.seen import Seen
 from engine.session import Session
+from engine.stubs import NO_STUBS, Stubs
 
 if TYPE_CHECKING:
     from engine.track import Track
 
+FORM: Final = 2
+"""The version that is written; the first, with one row to a decision, is still read."""
 HOMES: Final = 37
 """Where the former homes stand in a snapshot."""
 
@@ -21,7 +24,7 @@ HOMES: Final = 37
 def state_of(track: Track) -> list[Any]:
     """The whole state; the first element is the version of this form."""
     return [
-        1, track.id, track.root, list(track.members.items()), track.moved_to, track.pending_to, track.generation,
+        FORM, track.id, track.root, list(track.members.items()), track.moved_to, track.pending_to, track.generation,
         track.seen.pairs(), track.n_signals, track.n_late, track.bot, track.latest_ms, track.touched_ms,
         [s.to_list() for s in track.sessions], track.n_folded, list(track.past), track.past_end_ms,
         [None if math.isnan(x) else x for x in track.recent], [track.clicks.value, track.clicks.at_ms],
@@ -31,7 +34,7 @@ def state_of(track: Track) -> list[Any]:
         list(track.offer_views.items()), list(track.offer_clicks.items()),
         [[k, *v] for k, v in track.traits.items()], list(track.groups.items()),
         [[k, *v] for k, v in track.memberships.items()], [[k, *v] for k, v in track.served.items()],
-        [[k, *v[:5], dict(v[5]), *v[6:]] for k, v in track.decisions.items()], list(track.requests.items()),
+        track.decisions.to_list() if track.decisions else [], track.decisions.requests(),
         [[k, *v] for k, v in track.assignments.items()], track.n_carts_left,
         list(track.in_view), [list(row) for row in track.offer_times], track.looked_ms,
         list(track.homes), list(track.claims),
@@ -44,8 +47,8 @@ def fill(track: Track, state: list[Any]) -> None:
     Raises:
         ValueError: the form is of another version.
     """
-    if state[0] != 1:
-        raise ValueError(f"a snapshot of format {state[0]}, this engine reads 1")
+    if state[0] not in (1, FORM):
+        raise ValueError(f"a snapshot of format {state[0]}, this engine reads 1 and {FORM}")
     track.root, members, track.moved_to, track.pending_to, track.generation = state[2:7]
     track.members = dict(members)
     track.seen = Seen(state[7])
@@ -63,8 +66,8 @@ def fill(track: Track, state: list[Any]) -> None:
     track.groups = dict(state[27]) or NO_ENTRIES
     track.memberships = {r[0]: list(r[1:]) for r in state[28]}
     track.served = {r[0]: list(r[1:]) for r in state[29]}
-    track.decisions = {r[0]: [*r[1:6], r[6] or NO_ENTRIES, *r[7:]] for r in state[30]}
-    track.requests = dict(state[31]) or NO_ENTRIES
+    read = Stubs.from_rows if state[0] == 1 else Stubs.from_list
+    track.decisions = read(state[30], state[31]) if state[30] else NO_STUBS
     track.assignments = {r[0]: list(r[1:]) for r in state[32]}
     track.n_carts_left, in_view, offer_times, track.looked_ms, homes, claims = state[33:39]
     track.in_view, track.offer_times = in_view or NOTHING, [list(row) for row in offer_times] or NOTHING
