@@ -31,7 +31,7 @@ test: $(DEV_STAMP)
 	$(need_libgomp)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
-	@$(BIN)/pytest -m slow
+	@$(BIN)/pytest -m slow -n 2 --dist loadgroup
 else
 	@$(BIN)/pytest $(ARGS)
 endif
