@@ -257,7 +257,9 @@ def inputs_for(scene: Scene, found: Whereabouts, payload: dict[str, Any]) -> Inp
     track = found.view() if personal else Track.fresh(found.root)
     root_track = scene.partition.live.get(found.root)
     last = root_track.precomputed if root_track is not None and personal else None
-    inputs = read_inputs(track, request, payload.get("context") or {}, consent, scene.now_ms, last)
+    book, side = scene.world.book, scene.world.side
+    n_times = max(book.needs.n_times, side.book.needs.n_times if side is not None else 0)
+    inputs = read_inputs(track, request, payload.get("context") or {}, consent, scene.now_ms, last, n_times)
     inputs.supply = scene.desk.supply(scene.world, track, scene.partition, payload, scene.now_ms)
     if inputs.supply is not None and inputs.supply.forced is not None:
         # It teaches nothing, and takes part in nothing.

@@ -14,12 +14,13 @@ from engine.conditions import Compiled, compile_condition
 from engine.facts import FactsRead
 from engine.geo import Fence
 from engine.layers import Place, places_in_layers
+from engine.offer_times import MAX_TIMES
 from engine.schema import STAGES, offer_code
 from engine.score import Weights
 from engine.segments import CompiledSegment
 from engine.supply import IN_CART, IN_VIEW
 from engine.templates import Template
-from engine.terms import NEEDS_NOTHING, SERVINGS, CompiledBudget, Needs, Terms, terms_of
+from engine.terms import FEWEST_TIMES, NEEDS_NOTHING, SERVINGS, CompiledBudget, Needs, Terms, terms_of
 from engine.tier1_model import Tier1
 
 DEFAULT_EPSILON: Final = 0.1
@@ -194,10 +195,11 @@ def _features_named(campaigns: Iterable[CompiledCampaign]) -> Iterable[str]:
 def _needs(campaigns: Iterable[CompiledCampaign], margin_share: float) -> Needs:
     budgets: dict[str, dict[str, CompiledBudget]] = {}
     products: set[str] = set()
-    counted = False
+    counted, n_times = False, FEWEST_TIMES
     for campaign in campaigns:
         for offer in (offer for one in _with_variants(campaign) for offer in one.offers):
             terms = offer.terms
+            n_times = max(n_times, min(offer.cap_max or 0, MAX_TIMES))
             if terms is None:
                 continue
             if terms.product is not None and terms.product not in (IN_VIEW, IN_CART):
@@ -208,7 +210,7 @@ def _needs(campaigns: Iterable[CompiledCampaign], margin_share: float) -> Needs:
                     budgets.setdefault(place, {}).setdefault(offer.key, terms.budget)
     by_placement = {place: tuple(by.values()) for place, by in budgets.items()}
     by_offer = {key: budget for by in budgets.values() for key, budget in by.items()}
-    return Needs(by_placement, frozenset(products), counted, margin_share, by_offer)
+    return Needs(by_placement, frozenset(products), counted, margin_share, by_offer, n_times)
 
 
 def _campaign(name: str, spec: Campaign, raw: Mapping[str, Any], book: BookModel) -> CompiledCampaign:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from engine.features import cart_of, current_session, profile_features, worth_of
+from engine.offer_times import MAX_TIMES
 from engine.supply import Supply
 from engine.track import Track, product_key
 
 MAX_COHORTS: Final = 32
-FEATURES, CONTEXT, PERSONALISE, TRAIN, IS_BOT, CART, SERVED, RECORDABLE, SUPPLY = 1, 2, 3, 4, 5, 8, 10, 14, 16
-"""Where they stand in `Inputs.to_list()`; records of earlier engines end before the supply."""
+FEATURES, CONTEXT, PERSONALISE, TRAIN, IS_BOT, CART, SERVED = 1, 2, 3, 4, 5, 8, 10
+RECORDABLE, SUPPLY, N_SERVED = 14, 16, 18
+"""Where they stand in `Inputs.to_list()`; records of earlier engines end before the supply, most before the last."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,12 @@ class Inputs:
     supply: Supply | None = None
     interest: dict[str, int] | None = None
     """What the visitor has shown in Tier 1's suggestions: 2 in the cart, 1 viewed in this visit."""
+    n_served: dict[str, int] | None = None
+    """How often offers were served of which `served` names only the newest times."""
+
+    def times_served(self, offer: str) -> int:
+        """How often an offer was served to this visitor, as far as is remembered, by its key."""
+        return times_served(self.served, self.n_served, offer)
 
     def to_list(self) -> list[Any]:
         """A list of plain values; NaN becomes null when written as JSON."""
@@ -64,7 +73,8 @@ class Inputs:
             self.traits, self.cart, self.memberships, self.served, self.assignments, self.shown,
             [r.placement, r.campaign, r.base, r.limit, r.page_view, *(() if r.source is None else (r.source,))],
             self.recordable, self.last_conversion, None if self.supply is None else self.supply.to_list(),
-            *(() if self.interest is None else (self.interest,)),
+            *(() if self.interest is None and not self.n_served else (self.interest,)),
+            *((self.n_served,) if self.n_served else ()),
         ]  # fmt: skip
 
     @classmethod
@@ -84,8 +94,12 @@ def read_inputs(
     consent: dict[str, bool],
     now_ms: int,
     last_conversion: float | None = None,
+    n_times: int = MAX_TIMES,
 ) -> Inputs:
-    """Read a profile's view for one request; nothing read is shared with the profile afterwards."""
+    """Read a profile's view for one request; nothing read is shared with the profile afterwards.
+
+    `n_times` is of how many servings of an offer the times are read.
+    """
     shown: list[str] = []
     if request.page_view is not None:
         shown = track.decisions.shown_on(request.page_view)
@@ -106,13 +120,19 @@ def read_inputs(
         traits=traits,
         cart=[n_items, cart_value],
         memberships={name: list(since) for name, since in track.memberships.items()},
-        served={offer: list(times) for offer, times in track.served.items()},
+        served={offer: list(times[-n_times:]) for offer, times in track.served.items()},
         assignments={name: list(assigned) for name, assigned in track.assignments.items()},
         shown=shown,
         request=request,
         last_conversion=last_conversion,
         interest=_interest(track, request.base, cart[0], now_ms) if request.base else None,
+        n_served={offer: len(times) for offer, times in track.served.items() if len(times) > n_times} or None,
     )
+
+
+def times_served(served: Mapping[str, Sized], n_served: Mapping[str, int] | None, offer: str) -> int:
+    """`Inputs.times_served` of inputs as they are recorded."""
+    return n_served[offer] if n_served and offer in n_served else len(served.get(offer, ()))
 
 
 def _interest(

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeGuard
 
 from engine.durations import duration_ms
 from engine.findings import Findings, Loc
+from engine.offer_times import MAX_TIMES
 from engine.periods import is_period
 from engine.templates import roots_named
 from engine.terms import MAX_STEPS
@@ -27,6 +28,10 @@ def check_terms(raw: Mapping[str, Any], loc: Loc, findings: Findings) -> None:
         findings.add((*loc, "content"), "template_discount", expected, found="discount in the content alone")
     cap = raw.get("caps")
     per = cap.get("per_profile") if isinstance(cap, Mapping) else None
+    most = per.get("max") if isinstance(per, Mapping) else None
+    if isinstance(most, int) and most > MAX_TIMES:
+        what = f"a visitor's newest {MAX_TIMES} times are remembered, and a cap above that is never reached"
+        findings.warn((*loc, "caps", "per_profile", "max"), "cap_too_large", what)
     counted = [part.get("count") for part in (per,) if isinstance(part, Mapping)]
     if isinstance(raw.get("budget"), Mapping):
         counted.append(raw["budget"].get("unit"))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from engine.offer_times import MAX_TIMES, counted_once
 from engine.session import add_to_sessions
 from engine.stubs import Stubs
 from engine.track import (
     CLICK_HALF_LIFE_MS,
     HOVER_HALF_LIFE_MS,
-    MAX_SERVED,
     Track,
-    counted_once,
     joined_recent,
 )
 
@@ -87,7 +87,8 @@ def _join_person(joined: Track, track: Track) -> None:
         if name not in joined.memberships or since[0] < joined.memberships[name][0]:
             joined.memberships[name] = since
     for offer, times in track.served.items():
-        joined.served[offer] = sorted([*joined.served.get(offer, []), *times])[-MAX_SERVED:]
+        known_times = joined.served.get(offer, ())
+        joined.served[offer] = array("q", sorted([*known_times, *times])[-MAX_TIMES:])
     joined.decisions.extend(track.decisions)
     for name, assigned in track.assignments.items():
         known = joined.assignments.get(name)

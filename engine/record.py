@@ -7,6 +7,7 @@ so that a rebuild needs neither.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
@@ -14,10 +15,11 @@ from typing import Any, Final
 from engine.decision import Decision
 from engine.ids import USER, DecisionId, message_hash
 from engine.inputs import SUPPLY, Inputs
+from engine.offer_times import MAX_TIMES
 from engine.signals import Signal
 from engine.stubs import NO_STUBS, Stubs
 from engine.supply import CHARGES
-from engine.track import MAX_CLAIMS, MAX_SERVED, Track
+from engine.track import MAX_CLAIMS, Track
 from engine.world import CHALLENGER, World
 
 FORMAT: Final = 1
@@ -219,9 +221,9 @@ def _decided(track: Track, record: Record, decision_id: DecisionId) -> None:
     for name, assigned in decision[19].items():
         track.assignments.setdefault(name, list(assigned))
     for offer in served:
-        times = track.served.setdefault(offer, [])
+        times = track.served.setdefault(offer, array("q"))
         times.append(now_ms)
-        del times[:-MAX_SERVED]
+        del times[:-MAX_TIMES]
     supply = record[7][SUPPLY] if len(record[7]) > SUPPLY else None
     if track.decisions is NO_STUBS:
         track.decisions = Stubs()
@@ -236,7 +238,7 @@ def _overtake(track: Track, key: str) -> None:
     if stub is None:
         return
     for offer in stub.served:
-        times = track.served.get(offer, [])
+        times = track.served.get(offer, array("q"))
         if stub.t_ms in times:
             times.remove(stub.t_ms)
         if not times:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -47,7 +47,8 @@ def served_row(inputs: Inputs, book: CompiledBook, decision: Decision) -> NDArra
     offer = campaign.offer_by_name.get(decision.served[0].rpartition(".")[2]) if decision.served else None
     last = NO_OFFER
     if offer is not None:
-        last = offer_features(offer, offer_worth(offer, inputs), inputs.served, cost_as_served(offer, decision))
+        worth, cost = offer_worth(offer, inputs), cost_as_served(offer, decision)
+        last = offer_features(offer, worth, inputs.times_served(offer.key), cost)
     return model_row(inputs.features, inputs.context, km, last)
 
 
@@ -64,11 +65,6 @@ def cost_as_served(offer: CompiledOffer, decision: Decision) -> float:
     return next(given, offer.cost)
 
 
-def offer_features(
-    offer: CompiledOffer, value: float, served: Mapping[str, Sized], cost: float
-) -> tuple[float, float, float, float]:
-    """An offer's own part of the row: code, what a conversion is worth, cost, how often it was served.
-
-    `served` are the times at which offers were served, by their keys.
-    """
-    return float(offer.code), value, cost, float(len(served.get(offer.key, ())))
+def offer_features(offer: CompiledOffer, value: float, n_served: int, cost: float) -> tuple[float, float, float, float]:
+    """An offer's own part of the row: code, what a conversion is worth, cost, how often it was served."""
+    return float(offer.code), value, cost, float(n_served)

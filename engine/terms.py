@@ -103,6 +103,10 @@ class Terms:
 NO_TERMS: Final = Terms()
 
 
+FEWEST_TIMES: Final = 8
+"""So many in any case, for a dry run of a book with higher caps."""
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What must be looked up beside the profile for a decision: budgets by placement, products, counted sights."""
@@ -115,6 +119,8 @@ class Needs:
     margin_share: float = 0.0
     """What of a price is margin where the catalogue does not say."""
     by_offer: Mapping[str, CompiledBudget] = field(default_factory=dict)
+    n_times: int = FEWEST_TIMES
+    """How many of the times at which an offer was served are read and recorded: what the highest cap asks for."""
 
 
 NEEDS_NOTHING: Final = Needs({}, frozenset(), counted=False)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from engine.decay import DecayedSum
 from engine.nothing import NO_ENTRIES, NO_PAST, NOTHING
+from engine.offer_times import OfferTime, with_one
 from engine.robots import is_robotic
 from engine.seen import Seen
 from engine.session import Session, add_to_sessions
@@ -25,9 +26,8 @@ DEDUP_MS: Final = DAY_MS
 CLICK_HALF_LIFE_MS: Final = 120_000
 HOVER_HALF_LIFE_MS: Final = 120_000
 PAST_ALPHA: Final = 0.3
-MAX_OFFER_TIMES: Final = 64
 MAX_CLAIMS: Final = 32
-MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_SERVED, MAX_TRAITS = 32, 100, 64, 32, 64
+MAX_RECENT, MAX_CART, MAX_ORDERS, MAX_TRAITS = 32, 100, 64, 64
 PAST: Final = ("scroll_share", "time_s", "pages", "products", "clicks", "converted")
 
 PAGE, HEIGHT, SCROLL, HEARTBEAT = 0, 1, 2, 3
@@ -129,12 +129,12 @@ class Track:
         # the product looked at last: [t_ms, message, product]
         self.in_view: list[Any] = NOTHING
         # offers seen and redeemed, once for each decision: [t_ms, kind, offer, decision]
-        self.offer_times: list[list[Any]] = NOTHING
+        self.offer_times: list[OfferTime] = NOTHING
         self.traits: dict[str, list[Any]] = {}
         self.groups: dict[str, int] = NO_ENTRIES
         # what Kairos did
         self.memberships: dict[str, list[int]] = {}
-        self.served: dict[str, list[int]] = {}
+        self.served: dict[str, array[int]] = {}
         self.decisions = NO_STUBS
         # when the row of this profile was last recorded, with a decision or for a visit without one
         self.looked_ms = 0
@@ -184,7 +184,7 @@ class Track:
         # Seen or redeemed again from the same decision is the same time; the earliest is kept, whatever the order.
         decision = signal.fields.get("decision_id") or ""
         row = [signal.t_ms, int(signal.kind == "offer_redeemed"), offer, decision]
-        self.offer_times = counted_once([*self.offer_times, row])
+        self.offer_times = with_one(self.offer_times, row)
 
     def _remember(self, message: int, received_ms: int) -> None:
         self.seen.forget(received_ms - DEDUP_MS)
@@ -316,18 +316,6 @@ class Track:
         track = cls(state[1])
         fill(track, state)
         return track
-
-
-def counted_once(rows: list[list[Any]]) -> list[list[Any]]:
-    """The latest times at which offers were seen and redeemed, the same decision's once; in any order the same."""
-    kept: list[list[Any]] = []
-    known: set[tuple[Any, ...]] = set()
-    for row in sorted(rows):
-        key = tuple(row[1:])
-        if not row[3] or key not in known:
-            kept.append(row)
-            known.add(key)
-    return kept[-MAX_OFFER_TIMES:]
 
 
 def joined_recent(tracks: Iterable[Track]) -> array[float]:

@@ -65,7 +65,7 @@ def fill(track: Track, state: list[Any]) -> None:
     track.traits = {r[0]: list(r[1:]) for r in state[26]}
     track.groups = dict(state[27]) or NO_ENTRIES
     track.memberships = {r[0]: list(r[1:]) for r in state[28]}
-    track.served = {r[0]: list(r[1:]) for r in state[29]}
+    track.served = {r[0]: array("q", r[1:]) for r in state[29]}
     read = Stubs.from_rows if state[0] == 1 else Stubs.from_list
     track.decisions = read(state[30], state[31]) if state[30] else NO_STUBS
     track.assignments = {r[0]: list(r[1:]) for r in state[32]}

@@ -83,7 +83,8 @@ def _chances(options: list[Option], inputs: Inputs, world: World, reading: Readi
     """The model's answer for each option, in one call; None where it gave no probability."""
     if reading.rung != "model" or world.model is None:
         return [None] * len(options)
-    rows = offer_rows(reading.row, [offer_features(o, value, inputs.served, cost) for o, value, cost, _ in options])
+    seen = inputs.times_served
+    rows = offer_rows(reading.row, [offer_features(o, value, seen(o.key), cost) for o, value, cost, _ in options])
     try:
         found = world.model.predict_many(rows).tolist()
     except Exception:

@@ -14,7 +14,19 @@ from engine.assess import NO_OFFER, model_row
 from engine.compiled import CompiledBook, CompiledCampaign, Value
 from engine.decision import UNSHOWN, Decision
 from engine.geo import nearest_geofence
-from engine.inputs import CART, CONTEXT, FEATURES, IS_BOT, PERSONALISE, RECORDABLE, SERVED, SUPPLY, TRAIN
+from engine.inputs import (
+    CART,
+    CONTEXT,
+    FEATURES,
+    IS_BOT,
+    N_SERVED,
+    PERSONALISE,
+    RECORDABLE,
+    SERVED,
+    SUPPLY,
+    TRAIN,
+    times_served,
+)
 from engine.record import Record
 from engine.schema import schema_hash
 from engine.served import UNREAD, cost_as_served, offer_features, variant_of
@@ -95,7 +107,8 @@ def _row(record: Record, book: CompiledBook, campaign: CompiledCampaign) -> NDAr
         worth = offer.value.amount(inputs[CART][1], None if supply is None else supply[MARGIN])
         discounted = offer.terms is not None and offer.terms.discount is not None
         cost = cost_as_served(offer, Decision.from_list(record[8])) if discounted else offer.cost
-        last = offer_features(offer, worth, inputs[SERVED], cost)
+        n_served = inputs[N_SERVED] if len(inputs) > N_SERVED else None
+        last = offer_features(offer, worth, times_served(inputs[SERVED], n_served, offer.key), cost)
     row = model_row(inputs[FEATURES], context, km, last)
     row.flags.writeable = False
     return row

@@ -26,7 +26,7 @@ A = "anon:a"
     [
         (Inputs, {"features": read.FEATURES, "context": read.CONTEXT, "personalise": read.PERSONALISE,
                   "train": read.TRAIN, "bot": read.IS_BOT, "cart": read.CART, "served": read.SERVED,
-                  "recordable": read.RECORDABLE, "supply": read.SUPPLY}),
+                  "recordable": read.RECORDABLE, "supply": read.SUPPLY, "n_served": read.N_SERVED}),
         (Supply, {"margin": offered.MARGIN, "forced": offered.FORCED, "charges": offered.CHARGES}),
         (Decision, {"campaign": decided.CAMPAIGN, "slots": decided.SLOTS, "segments": decided.SEGMENTS,
                     "model": decided.MODEL, "arm": decided.ARM, "holdout": decided.IN_HOLDOUT,
@@ -42,13 +42,17 @@ def test_what_is_read_of_a_record_stands_where_it_is_looked_for(kind: Any, place
 @pytest.mark.parametrize("os", ["ios", "android"])
 @pytest.mark.parametrize("placement", ["page", "banner"])
 @pytest.mark.parametrize("supply", [None, Supply(margin=12.5)])
-def test_the_row_is_that_of_the_whole_inputs_and_decision(os: str, placement: str, supply: Supply | None) -> None:
+@pytest.mark.parametrize("n_served", [None, {"main.gift": 20}, {"main.other": 20}])
+def test_the_row_is_that_of_the_whole_inputs_and_decision(
+    os: str, placement: str, supply: Supply | None, n_served: dict[str, int] | None
+) -> None:
     shop = Scribe()
     key = shop.decide(A, placement=placement, os=os)
     ((_, _, [record]),) = orjson.loads(orjson.dumps(shop.entries))
     record[7][read.SERVED] = {"main.gift": [1, 2], "clicks.gift": [3]}
     record[7][read.CART] = [2.0, 80.0]
-    record[7][read.SUPPLY] = None if supply is None else supply.to_list()
+    record[7][read.SUPPLY :] = [None if supply is None else supply.to_list()]
+    record[7] += [] if n_served is None else [None, n_served]
     inputs, decision = Inputs.from_list(record[7]), Decision.from_list(record[8])
     taught, row = of_decision(record, key, books), served_row(inputs, WORLD.book, decision)
     assert taught is not None
