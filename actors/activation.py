@@ -36,7 +36,7 @@ class Activation:
             keys = list(wanted)
             epochs = {index: shard.partitions[index].epoch for index, _ in keys}
             try:
-                snapshots = await shard.snapshots.load(keys)
+                snapshots = await shard.meanwhile(shard.snapshots.load(keys))
             except KairosError as failure:
                 for call in calls:
                     call.answer(unavailable("store_unavailable", failure.message))

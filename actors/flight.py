@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.call import Call
 from actors.links import PARKED
@@ -42,6 +42,11 @@ class Flight:
     def arrived(self) -> bool:
         """Whether the journal has answered, or was not asked."""
         return self._results is None or self._results.done()
+
+    async def arrived_or(self, other: asyncio.Future[Any]) -> None:
+        """Wait until the journal has answered, or something else is done."""
+        if self._results is not None:
+            await asyncio.wait({self._results, other}, return_when=asyncio.FIRST_COMPLETED)
 
     async def depart(self, failed: Mapping[int, KairosError]) -> None:
         """Send the entries, but for those of partitions that have failed meanwhile, and word the answers."""

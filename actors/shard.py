@@ -230,6 +230,20 @@ class SessionShard:
         flight, self._flight = self._flight, None
         return await flight.land() if flight is not None else {}
 
+    async def meanwhile(self, reading: Coroutine[Any, Any, T]) -> T:
+        """Wait for what the next batch needs of the store; who is in the batch under way does not wait for it."""
+        if self._flight is None:
+            return await reading
+        task = asyncio.ensure_future(reading)
+        try:
+            await self._flight.arrived_or(task)
+            if not task.done():
+                await self._land()
+        except BaseException:
+            task.cancel()
+            raise
+        return await task
+
     def _between_batches(self) -> None:
         try:
             self.housekeeping.tick()

@@ -149,8 +149,6 @@ class Stubs:
     def from_list(cls, state: list[Any], requests: list[int]) -> Stubs:
         """Read `to_list` and `requests` back."""
         stubs = cls()
-        if not state:
-            return stubs
         places, pages, distinct, which, rare = state
         shown = [_shared(tuple(items), tuple(served)) for items, served in distinct]
         stubs._places, stubs._shown = array("Q", places), [shown[n] for n in which]

@@ -94,6 +94,47 @@ async def test_what_was_only_read_is_told_after_what_it_read_is_durable(town: tu
     assert held.waiting == []
 
 
+@pytest.mark.parametrize("fault", [None, *Fault])
+async def test_who_is_under_way_does_not_wait_for_sleepers_of_the_next_batch(
+    town: tuple[Town, MemoryJournal], monkeypatch: pytest.MonkeyPatch, fault: Fault | None
+) -> None:
+    here, journal = town
+    shard, load, awake = here.shards[0], here.stores.snapshots.load, asyncio.Event()
+    await here.observe("anon:a", signal("page"))
+    held, asked = Held(journal), asyncio.Event()
+
+    async def slow(keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
+        asked.set()
+        await awake.wait()
+        return await load(keys)
+
+    monkeypatch.setattr(shard.snapshots, "load", slow)
+    first = asyncio.ensure_future(here.observe("anon:a", scroll(0.5)))
+    await held.one()
+    sleeper = asyncio.ensure_future(here.observe("anon:b", signal("page")))
+    async with asyncio.timeout(10):
+        await asked.wait()
+        assert not first.done()
+        if fault is not None:
+            journal.fail_next(fault)
+        journal.gate = None
+        await held.let_through()
+        told = await first
+    assert not sleeper.done()
+    awake.set()
+    then = await sleeper
+    if fault is None:
+        assert (told["results"], then["results"]) == (["accepted"], ["accepted"])
+    else:
+        assert told["unavailable"]["code"] == "not_durable"
+        # The partition of both was dropped meanwhile, and is recovered.
+        while "unavailable" in then:
+            assert then["unavailable"]["code"] == "recovering"
+            then = await here.observe("anon:b", signal("page"))
+        assert then["results"] == ["accepted"]
+    assert (await here.profile("anon:b"))["n_signals"] == 1
+
+
 @pytest.mark.parametrize("fault", list(Fault))
 async def test_what_was_evaluated_after_a_batch_that_failed_is_neither_written_nor_told(
     town: tuple[Town, MemoryJournal], fault: Fault
