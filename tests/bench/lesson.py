@@ -19,7 +19,7 @@ from engine.prior import PriorModel
 from engine.schema import MODEL_FEATURES, N_FEATURES
 from serving.settings_branches import Training
 from training.fit import fit_trees, parameters_for, refit_trees
-from training.learner import Champion, Lesson, learn, rows_table
+from training.learner import FOR_OFFERS, Champion, Lesson, learn, rows_table
 from training.table import Table
 
 
@@ -42,12 +42,12 @@ def rows(n: int, seed: int = 3) -> Table:
 
 
 def refit_s(n: int = 20_000, n_features: int = 30) -> float:
-    """Seconds of one refit of a model with the default parameters on `n` new rows."""
+    """Seconds of one refit of a model as the loop grows them, on `n` new rows."""
     table = rows(n)
     few = Table(
         tuple(f"f{i}" for i in range(n_features)), np.ascontiguousarray(table.x[:, :n_features]), table.y, "", False
     )
-    parameters = parameters_for(n, None, 0)
+    parameters = parameters_for(n, FOR_OFFERS, 0)
     blob = fit_trees(few, parameters).blob
     began = time.monotonic()
     refit_trees(blob, few.x, few.y, 0.5, parameters)

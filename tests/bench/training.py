@@ -31,7 +31,7 @@ def rows() -> list[Row]:
     """Refit, retraining, and the p99 of decisions without and with a retraining, in turns."""
     whole = lesson(ROWS)
     return [
-        measured("refit of 20,000 x 30, 200 trees", refit_s(), "s"),
+        measured("refit of 20,000 x 30, 300 small trees", refit_s(), "s"),
         measured(f"retraining of {ROWS:,} rows: trial, gates, candidate; one thread", whole["took_s"], "s"),
         measured(f"retraining of {ROWS:,} rows: CPU", whole["cpu_s"], "s"),
         at_most(f"retraining of {ROWS:,} rows: peak memory, window included", whole["peak_mib"] / 1024, "GiB", 2),
