@@ -96,7 +96,8 @@ async def _shard(n: int) -> dict[str, float]:
     shard = SessionShard(
         0, journal=stores.journal, snapshots=stores.snapshots, table=stores.table,
         worlds=Worlds(stores.versions, no_models), mesh=town, clock=lambda: time.time_ns() // 1_000_000,
-        dice=Random(1), settings=ShardSettings(snapshot_every_ms=10**15, snapshot_every_bytes=10**15, passivate_after_ms=10**15),
+        dice=Random(1),
+        settings=ShardSettings(snapshot_every_ms=10**15, snapshot_every_bytes=10**15, passivate_after_ms=10**15),
     )  # fmt: skip
     await shard.start()
     await _observe(shard, 0, 512)

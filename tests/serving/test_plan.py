@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
 from serving.cli import main
@@ -14,12 +16,24 @@ from serving.plan import MIB, Traffic, UnitCosts, plan
 from serving.unit_costs import read_costs
 
 
-def test_twice_the_visitors_need_twice_the_rates_archive_and_busy_cores() -> None:
-    costs = UnitCosts(idle_cores=0.0)
-    one, two = plan(Traffic(1e6), costs), plan(Traffic(2e6), costs)
-    for name in ("signals_per_s", "peak_decisions_per_s", "cores", "archive_bytes_a_month", "live_bytes"):
+def test_twice_the_visitors_need_twice_the_rates_and_archive() -> None:
+    one, two = plan(Traffic(1e6), UnitCosts()), plan(Traffic(2e6), UnitCosts())
+    for name in ("signals_per_s", "peak_decisions_per_s", "archive_bytes_a_month", "live_bytes"):
         assert getattr(two, name) == pytest.approx(2 * getattr(one, name))
-    assert two.core_s_per_million_decisions == one.core_s_per_million_decisions
+
+
+@given(st.floats(1e4, 1e9), st.floats(0.0, 5_000.0), st.floats(0.1, 10.0))
+def test_the_busier_the_cheaper_a_decision_and_never_fewer_cores(
+    visitors: float, batch_us: float, batch_ms: float
+) -> None:
+    costs = UnitCosts(decision_us=200.0, batch_us=batch_us, batch_ms=batch_ms, idle_cores=0.1)
+    one, more = plan(Traffic(visitors), costs), plan(Traffic(1.5 * visitors), costs)
+    assert one.cores <= more.cores
+    for told in (one, more):
+        assert 200.0 <= told.core_s_per_million_decisions <= 200.0 + batch_us
+        busy = told.peak_signals_per_s * costs.signal_us + told.peak_decisions_per_s * told.core_s_per_million_decisions
+        assert told.cores == pytest.approx(busy / 1e6 / Traffic(1.0).utilisation + costs.idle_cores)
+    assert costs.of_decision(100.0) >= costs.of_decision(200.0)
 
 
 def test_the_tail_of_the_journal_is_bounded_and_the_snapshots_are_not() -> None:
