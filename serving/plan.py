@@ -15,8 +15,8 @@ class UnitCosts:
     """What one of each costs on one core of the measuring machine; `ONLY=plan make bench` measures them anew.
 
     CPU is the sum over all processes without `idle_cores`, which they take when nobody asks: here two cores of an AMD
-    EPYC on which a Serve deployment that does nothing takes 0.28 ms a request; on slower ones measure them. Bytes are as
-    the store has them.
+    EPYC on which a Serve deployment that does nothing takes 0.28 ms a request; on slower ones measure them. Bytes are
+    as the store has them.
     """
 
     decision_us: float = 160.0
