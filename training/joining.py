@@ -20,6 +20,9 @@ class Joining:
         """track → root it was linked to → when."""
         self._cases: dict[str, list[Case]] = {}
         self._events: dict[str, list[tuple[Event, str | None]]] = {}
+        self._newest: dict[str, int] = {}
+        """identity → a time that none of its events is after: most decisions come after all that is known, and the
+        events of most visitors have long left the processor's caches."""
 
     def ids(self) -> set[str]:
         """Every identity of a case or an event."""
@@ -48,16 +51,19 @@ class Joining:
         found: dict[str, Case] = {}
         for identity in {*self._linked(event.track), event.track if root is None else root}:
             self._events.setdefault(identity, []).append((event, root))
+            self._newest[identity] = max(self._newest.get(identity, 0), event.t_ms)
             for case in self._cases.get(identity, ()):
                 if self._joined(case, event, root):
                     found[case.key] = case
         return list(found.values())
 
     def events_for(self, case: Case) -> list[Event]:
-        """The events kept that are of the case's profile."""
-        if case.root not in self.links and case.root not in self._events:
+        """The events kept that are of the case's profile, and not from before it."""
+        t_ms, newest = case.t_ms, self._newest
+        recent = [identity for identity in self._linked(case.root) if newest.get(identity, -1) >= t_ms]
+        if not recent:
             return []
-        held = (one for identity in self._linked(case.root) for one in self._events.get(identity, ()))
+        held = (one for identity in recent for one in self._events.get(identity, ()) if one[0].t_ms >= t_ms)
         return list({id(event): event for event, root in held if self._joined(case, event, root)}.values())
 
     def link(self, track: str, root: str, at_ms: int) -> Iterator[tuple[Case, Event]]:
@@ -72,6 +78,7 @@ class Joining:
         if new:
             self._cases.setdefault(root, []).extend(mine)
             self._events.setdefault(root, []).extend(one for one in sent if one[1] != root)
+            self._newest[root] = max(self._newest.get(root, 0), self._newest.get(track, 0))
         for cases, events in ((mine, self._events.get(root, ())), (self._cases.get(root, ()), sent)):
             for case in list(cases):
                 for event, of in list(events):
@@ -89,6 +96,8 @@ class Joining:
         held = [one for one in self._events.pop(identity, ()) if one[0].t_ms > until_ms]
         if held:
             self._events[identity] = held
+        else:
+            self._newest.pop(identity, None)
 
     def tidy(self, before_ms: int) -> None:
         """Let go of events, and of links without cases, from before a time."""
@@ -98,6 +107,7 @@ class Joining:
                 self._events[identity] = kept
             else:
                 del self._events[identity]
+                self._newest.pop(identity, None)
         for track, roots in list(self.links.items()):
             if track not in self._cases and max(max(times) for times in roots.values()) < before_ms:
                 del self.links[track]
