@@ -27,6 +27,8 @@ ENTRY_OVERHEAD: Final = 64
 """What an entry takes in the store beyond its payload, near enough to choose how many to move."""
 GROWTH: Final = 2
 """Times its payload an entry may take in the store, to be sure that a tail is not looked at too late."""
+AT_ONCE: Final = 4
+"""Partitions of a shard that are moved at the same time: beside a busy loop a step mostly waits for its turn."""
 EMPTY: Final = 4
 """Bytes of an entry that holds no record."""
 
@@ -92,6 +94,7 @@ class Archiver:
         self.scrubbing = Scrubbing(scrub, settings.scrub_every_ms, clock)
         self._seen: dict[int, _Seen] = {}
         self._locks: dict[int, asyncio.Lock] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self.counts: dict[str, int] = {
             "segments": 0, "archived": 0, "expired_segments": 0, "merged_segments": 0, "archive_failures": 0,
         }  # fmt: skip
@@ -123,8 +126,7 @@ class Archiver:
             mine = list(tails())
             for gone in set(self._seen) - {tail.index for tail in mine}:
                 del self._seen[gone]
-            for tail in mine:
-                await self._turns(tail)
+            await asyncio.gather(*(self._turns(tail) for tail in mine))
             try:
                 await self.scrubbing.step(self.lock)
             except KairosError as failure:
@@ -135,8 +137,10 @@ class Archiver:
 
     async def _turns(self, tail: Tail) -> None:
         try:
-            while await self.turn(tail):
-                pass
+            more = True
+            while more:
+                async with self._at_once:
+                    more = await self.turn(tail)
         except Fenced:
             self._seen.pop(tail.index, None)
         except KairosError as failure:

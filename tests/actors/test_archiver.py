@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from actors.archive import MemoryArchive
 from actors.archive_settings import ArchiveSettings
-from actors.archiver import Archiver
+from actors.archiver import AT_ONCE, Archiver
 from actors.history import History
 from actors.memory import MemoryJournal
 from actors.segment import Row
 from actors.segments import Segments
 from actors.stores import APPENDED, Entry, Position
 from engine.errors import Fenced, Unavailable
+from tests.actors.town import until
 
 P = 5
 NOW = 1_764_000_000_000
@@ -197,6 +198,38 @@ async def test_a_tail_far_below_its_limits_is_not_asked_for_its_size_again() -> 
     await place.turns()
     assert asked > 0
     assert await place.bytes_of_tail() <= SMALL.tail_bytes + SMALL.segment_bytes
+
+
+async def test_several_partitions_are_moved_at_once_and_not_all_of_them() -> None:
+    place, waiting, go = Place(), list[str](), asyncio.Event()
+    put = place.archive.put
+    all_wait = asyncio.Event()
+
+    async def slow(name: str, data: bytes) -> None:
+        waiting.append(name)
+        if len(waiting) == AT_ONCE:
+            all_wait.set()
+        await go.wait()
+        await put(name, data)
+
+    place.archive.put = slow  # type: ignore[method-assign]
+    tails = [Tail(index, position=(1, 60), covered=(1, 60), n_written=10_000) for index in range(AT_ONCE + 2)]
+    for tail in tails:
+        for seq in range(1, 61):
+            payload = orjson.dumps([1, ["s", "anon:a", NOW, 0, "x" * 100]])
+            assert await place.journal.append([Entry(tail.index, 1, seq, payload)]) == [APPENDED]
+    running = asyncio.create_task(place.archiver.run(lambda: tails))
+    async with asyncio.timeout(10):
+        await all_wait.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(waiting) == AT_ONCE
+        go.set()
+        await until(lambda: place.archiver.counts["segments"] >= len(tails))
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert len({name.split("/")[0] for name in waiting}) == len(tails)
 
 
 async def test_a_fenced_archiver_trims_nothing() -> None:
