@@ -30,8 +30,8 @@ up: $(RUN_STAMP)
 test: $(DEV_STAMP)
 	$(need_libgomp)
 ifeq ($(strip $(ARGS)),)
-	@$(BIN)/pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
-	@$(BIN)/pytest -m slow -n 2 --dist loadgroup
+	@$(BIN)/pytest -m 'not ray' -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest -m ray
 else
 	@$(BIN)/pytest $(ARGS)
 endif

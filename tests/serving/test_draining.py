@@ -51,6 +51,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.timeout(200)
 def test_requests_under_way_are_answered_and_readiness_is_withdrawn(tmp_path: Path) -> None:
     running = Running(tmp_path / ".kairos").wait_ready()

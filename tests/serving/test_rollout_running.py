@@ -23,7 +23,7 @@ from training.fit import Model, fit
 from training.registry import Registry
 from training.table import Table
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(400)]
 
 BOOK = files("serving").joinpath("samples", "cart_recovery.yaml").read_text("utf-8")
 MANY = 100_000_000

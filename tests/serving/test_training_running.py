@@ -29,7 +29,7 @@ ENV = {
 }  # fmt: skip
 N = 350
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 def visits(up: Running) -> None:

@@ -20,7 +20,7 @@ from actors.embedded import EmbeddedStore
 from serving.ray_environment import haproxy_binary, serve_environment
 from tests.serving.running import PATIENT, ROOT, Running, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
