@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -94,7 +94,6 @@ class Archiver:
         self.scrubbing = Scrubbing(scrub, settings.scrub_every_ms, clock)
         self._seen: dict[int, _Seen] = {}
         self._locks: dict[int, asyncio.Lock] = {}
-        self._at_once = asyncio.Semaphore(AT_ONCE)
         self.counts: dict[str, int] = {
             "segments": 0, "archived": 0, "expired_segments": 0, "merged_segments": 0, "archive_failures": 0,
         }  # fmt: skip
@@ -126,7 +125,8 @@ class Archiver:
             mine = list(tails())
             for gone in set(self._seen) - {tail.index for tail in mine}:
                 del self._seen[gone]
-            await asyncio.gather(*(self._turns(tail) for tail in mine))
+            left = iter(mine)
+            await asyncio.gather(*(self._take_turns(left) for _ in range(AT_ONCE)))
             try:
                 await self.scrubbing.step(self.lock)
             except KairosError as failure:
@@ -135,12 +135,14 @@ class Archiver:
                 log.exception("what was redacted stays in the store's files for now")
             await asyncio.sleep(self.settings.every_ms / 1000.0)
 
+    async def _take_turns(self, left: Iterator[Tail]) -> None:
+        for tail in left:
+            await self._turns(tail)
+
     async def _turns(self, tail: Tail) -> None:
         try:
-            more = True
-            while more:
-                async with self._at_once:
-                    more = await self.turn(tail)
+            while await self.turn(tail):
+                pass
         except Fenced:
             self._seen.pop(tail.index, None)
         except KairosError as failure:
