@@ -129,6 +129,8 @@ def write_config(store_dir: Path, socket: Path, maxmemory_bytes: int) -> Path:
         "appendonly yes",
         "appendfsync always",
         "no-appendfsync-on-rewrite no",
+        # At full load the log grows by 10 MB a second: by default it would be rewritten all the time.
+        "auto-aof-rewrite-min-size 256mb",
         "maxmemory-policy noeviction",
         f"maxmemory {maxmemory_bytes}",
         'save ""',

@@ -26,6 +26,7 @@ from engine.record import DECISION, FORGOTTEN, Record, forgotten_mark
 from training.attribution import GRACE_MS, Attribution
 from training.example import Example
 from training.keeping import keep_what_matures
+from training.pace import Pace
 from training.saved_state import from_bytes, to_bytes
 from training.window import CAPACITY, Window
 
@@ -72,6 +73,8 @@ class LearningSettings:
     save_every_ms: int = 60_000
     rounds: int = 8
     """Chunks of a partition that are read at most before others are told what is new."""
+    filled_in_s: float = 0.0
+    """In less than this the window is not filled anew: of more decisions than that, a sample is learned from."""
 
 
 class Learning:
@@ -106,6 +109,8 @@ class Learning:
         self.offsets: list[Position | None] = [None] * self._n_partitions
         self.window = Window(self.settings.window_rows)
         self.attribution = Attribution(self._n_partitions, self._books.get, self._mark, self.settings.grace_ms)
+        filled_in_s = self.settings.filled_in_s
+        self._pace = Pace(self.settings.window_rows / filled_in_s) if filled_in_s else None
 
     def _mark(self, track: str) -> int:
         return forgotten_mark(self._key, track)
@@ -132,7 +137,7 @@ class Learning:
         return {
             "entries": self.n_entries,
             "examples": len(self.window),
-            "share": self.attribution.share,
+            "share": min(self.attribution.share, self.attribution.pace),
             "matured": self.window.n_matured,
             "watermark_ms": watermark_ms or None,
             "behind_ms": max(0, self._clock() - watermark_ms) if watermark_ms else None,
@@ -213,6 +218,8 @@ class Learning:
             finally:
                 # Also where the store fails: what was read is passed by the offsets.
                 self._keep(told)
+                if self._pace is not None:
+                    self._pace.keep(self.attribution)
                 if told:
                     for subscriber in self._subscribers:
                         subscriber.take(told)

@@ -41,6 +41,8 @@ log = logging.getLogger("kairos.trainer")
 NAME: Final = "trainer"
 TRY_AGAIN_S: Final = 1.0
 AT_ONCE: Final = 16
+FILLED_IN_S: Final = 400.0
+"""The window spans as long at least: a model of the last minute's visitors would be one of that minute alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ async def assemble(
     archive = None if options.archive is None else open_archive(options.archive)
     history = History(stores.journal, None if archive is None else Segments(archive), foreign=True)
     kept: Saves = _kept(stores, archive)
-    settings = LearningSettings(window_rows=options.settings.window_rows, grace_ms=options.settings.grace_ms)
+    settings = LearningSettings(
+        window_rows=options.settings.window_rows, grace_ms=options.settings.grace_ms, filled_in_s=FILLED_IN_S
+    )
     n_partitions = (await stores.table.read()).n_partitions
     key = await stores.table.secret("messages")
     learning = Learning(

@@ -53,6 +53,8 @@ class Attribution:
         self.forgotten: dict[int, int] = {}
         self.share = 1.0
         """Of the profiles, by hash: all, or fewer where more is decided than can be kept until it matures."""
+        self.pace = 1.0
+        """The same, where more is decided in a second than there is a use for."""
         self.due = CalendarQueue()
         self.counts = {"cases": 0, "left_out": 0, "matured": 0, "corrected": 0, "withdrawn": 0}
         self._fresh: dict[str, Example] = {}
@@ -97,11 +99,8 @@ class Attribution:
     def thin(self) -> None:
         """Take on half of the profiles from now on; the unmatured examples of the others are withdrawn."""
         self.share /= 2.0
-        for case in [case for case in self.cases.values() if not case.matured and not self._takes(case.root)]:
+        for case in [case for case in self.cases.values() if not case.matured and not _within(self.share, case.root)]:
             self._withdraw(case)
-
-    def _takes(self, root: str) -> bool:
-        return self.share >= 1.0 or bucket("learning", root) < self.share
 
     def drop(self, keys: Iterable[str]) -> None:
         """Examples that are kept no longer: nothing bears on them any more."""
@@ -120,9 +119,11 @@ class Attribution:
             if record[7][IS_BOT]:
                 # Found out meanwhile: what was decided before teaches nothing either.
                 self._event(Event(BOTS, record[2], 0, record[1]), None)
-            self._open(of_decision(record, f"d_{place}", self.books))
+            if self._takes(record[1]):
+                self._open(of_decision(record, f"d_{place}", self.books))
         elif kind == kinds.VISIT:
-            self._open(of_visit(record, f"v:{place}"))
+            if self._takes(record[1]):
+                self._open(of_visit(record, f"v:{place}"))
         elif kind == kinds.REWARD:
             self._about(record[3], record[2], [record[4], float(record[5])])
         elif kind == kinds.SUPERSEDED:
@@ -135,8 +136,13 @@ class Attribution:
 
     # -- cases -----------------------------------------------------------------------------------------
 
+    def _takes(self, root: str) -> bool:
+        takes = _within(min(self.share, self.pace), root)
+        self.counts["left_out"] += not takes
+        return takes
+
     def _open(self, taught: Taught | None) -> None:
-        if taught is None or not self._takes(taught.example.track):
+        if taught is None:
             self.counts["left_out"] += 1
             return
         example, goal, cart = taught
@@ -304,3 +310,7 @@ class Attribution:
                     self._withdraw(case)
             self.joining.forget_events(root, until_ms)
         self._to_forget.clear()
+
+
+def _within(share: float, root: str) -> bool:
+    return share >= 1.0 or bucket("learning", root) < share

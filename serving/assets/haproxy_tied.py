@@ -18,6 +18,8 @@ PR_SET_PDEATHSIG = 1
 EVERYWHERE = re.compile(r"^(\s*bind) \*?:(\d+)\s*$", re.MULTILINE)
 """Where Serve puts the pages of statistics and metrics: on every address, at ports that two runs would share."""
 ERROR_FILE = re.compile(r"^ *errorfile .*\n", re.MULTILINE)
+ACCESS_LOG = re.compile(r"^ *(?:log |option httplog|option log-health-checks).*\n", re.MULTILINE)
+"""A line of every request, with the visitor's address and the path, to whatever listens on UDP port 514."""
 NO_ROUTE = re.compile(r"^( *http-request return) status 404 content-type text/plain lf-string .*$", re.MULTILINE)
 """What Serve says while the application has not reached HAProxy yet, or has left it: it is to be tried again."""
 UNAVAILABLE = 500, 502, 503, 504
@@ -42,7 +44,7 @@ def response() -> str:
 
 
 def mended(config: str, folder: Path) -> str:
-    """The settings with those two pages on private unix sockets, and HAProxy's own answers as problem documents.
+    """The settings with those two pages on private unix sockets, HAProxy's own answers as problem documents, no log.
 
     >>> print(mended("bind 127.0.0.1:8000\\nbind :9101\\nlisten stats\\n  bind *:8404", Path("/run/k")))
     bind 127.0.0.1:8000
@@ -52,7 +54,7 @@ def mended(config: str, folder: Path) -> str:
     """
     config = EVERYWHERE.sub(lambda found: f"{found[1]} {folder / found[2]}.sock mode 600", config)
     files = "".join(f"    errorfile {status} {folder}/503.http\n" for status in UNAVAILABLE)
-    config = ERROR_FILE.sub("", config).replace("defaults\n", "defaults\n" + PATIENCE + files, 1)
+    config = ACCESS_LOG.sub("", ERROR_FILE.sub("", config)).replace("defaults\n", "defaults\n" + PATIENCE + files, 1)
     unavailable = f"status 503 content-type application/problem+json string '{problem()}' hdr Retry-After 1"
     return NO_ROUTE.sub(lambda found: f"{found[1]} {unavailable}", config)
 

@@ -53,6 +53,14 @@ def test_the_pages_of_haproxy_leave_every_address_and_the_front_stays(tmp_path: 
     ]
 
 
+def test_requests_are_told_to_no_log(tmp_path: Path) -> None:
+    logs = "global\n    log 127.0.0.1:514 local0 info\ndefaults\n    log global\n    option httplog\n    mode http\n"
+    mended = runpy.run_path(str(ASSETS / "haproxy_tied.py"))["mended"](logs, tmp_path)
+    assert "log" not in mended
+    assert mended.startswith("global\ndefaults\n")
+    assert mended.endswith("    mode http\n")
+
+
 def test_the_template_of_serve_binds_its_pages_as_the_stand_in_expects() -> None:
     found = find_spec("ray")  # read, not imported: Ray takes a second and changes the process
     assert found is not None
@@ -62,6 +70,7 @@ def test_the_template_of_serve_binds_its_pages_as_the_stand_in_expects() -> None
     assert "    bind :{{ config.metrics_port }}\n" in template
     assert "  bind *:{{ config.stats_port }}\n" in template
     assert "    errorfile 503 {{ config.error_file_path }}\n" in template
+    assert "    log {{ config.log_target }} local0 info\n" in template
     assert "http-request return status 404 content-type text/plain lf-string" in template
 
 

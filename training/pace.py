@@ -1,0 +1,36 @@
+"""How much is taken on a second: of more decisions than there is a use for, those of a fair sample of profiles."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from training.attribution import Attribution
+
+LOOK_MS: Final = 1_000
+LEAST: Final = 2.0**-20
+
+
+class Pace:
+    """Halves the profiles that are learned from while more than `most_per_s` examples a second are taken on.
+
+    They are doubled again when a quarter of that comes. Seconds are those of the journal: a backlog that is read at
+    once was no rush. What was taken on before stays, and matures.
+    """
+
+    def __init__(self, most_per_s: float) -> None:
+        self._most_per_s = most_per_s
+        self._at: tuple[int, int] | None = None
+        """(watermark, examples taken on until then) at the last look."""
+
+    def keep(self, attribution: Attribution) -> None:
+        """Look how much was taken on since the last look, a second ago or more, and take on fewer or more."""
+        now_ms, n = attribution.watermark_ms, attribution.counts["cases"]
+        if self._at is not None and now_ms < self._at[0] + LOOK_MS:
+            return
+        if self._at is not None and self._at[0] > 0:
+            rate = (n - self._at[1]) * 1000 / (now_ms - self._at[0])
+            while rate > self._most_per_s and attribution.pace > LEAST:
+                rate, attribution.pace = rate / 2.0, attribution.pace / 2.0
+            if attribution.pace < 1.0 and rate < self._most_per_s / 4.0:
+                attribution.pace *= 2.0
+        self._at = (now_ms, n)
