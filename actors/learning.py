@@ -219,7 +219,7 @@ class Learning:
                 # Also where the store fails: what was read is passed by the offsets.
                 self._keep(told)
                 if self._pace is not None:
-                    self._pace.keep(self.attribution)
+                    self._pace.look(self.attribution)
                 if told:
                     for subscriber in self._subscribers:
                         subscriber.take(told)
@@ -254,6 +254,8 @@ class Learning:
             self.n_entries += len(rows)
             if self.attribution.n_opened >= TOGETHER:
                 self._keep(told)
+                if self._pace is not None:
+                    self._pace.hold(self.attribution, now_ms)
             at = self.offsets[partition]
             if not rows or end is None or (at is not None and at >= end):
                 # Its end was reached: nothing received before the look is still to come, but for what is on its way.

@@ -145,6 +145,7 @@ class TrainerActor:
         # What learning imports would cost every shard memory, and the start its time.
         from actors.trainer_host import TrainerHost
 
+        spare_the_collector()
         self._host = TrainerHost(options)
         self._host.start()
 

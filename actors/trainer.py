@@ -6,6 +6,7 @@ Nothing here reaches a visitor: a candidate goes to the rollout, and whatever go
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -105,9 +106,14 @@ class Trainer:
         await self._runs.let_go(self._owner)
 
     async def _live(self) -> None:
+        loop, read_at_s = asyncio.get_running_loop(), 0.0
         while True:
+            now_s = loop.time()
+            reads = now_s >= read_at_s
+            if reads:
+                read_at_s = now_s + self._settings.read_ms / 1000
             try:
-                await self.step()
+                await self.step(reads=reads)
             except KairosError as failure:
                 # The store comes back some time.
                 log.warning("trainer: %s", failure.message)
@@ -117,9 +123,12 @@ class Trainer:
                 await asyncio.wait_for(self._wake.wait(), self._settings.tick_ms / 1000)
             self._wake.clear()
 
-    async def step(self) -> Run | None:
-        """Read what has come, ask for what is due, do what was asked for; gives the run that was done, if one was."""
-        told = await self._source.advance()
+    async def step(self, *, reads: bool = True) -> Run | None:
+        """Read what has come, ask for what is due, do what was asked for; gives the run that was done, if one was.
+
+        Without `reads` the journal is read only where a run waits for it.
+        """
+        told = await self._source.advance() if reads or await self._waiting() else ()
         fresh = sorted((one for one in told if one.matured and not one.withdrawn), key=lambda one: one.t_ms)
         self._n_new += len(fresh)
         self._n_uncompared += len(fresh)
@@ -132,10 +141,13 @@ class Trainer:
         self._champion = champion.version if champion is not None else None
         await self._ask_for_what_is_due(champion)
         await self._runs.take_up(self._owner, self._settings.stale_ms, self._settings.attempts)
-        waiting = [run for run in await self._runs.open() if run["state"] == QUEUED]
+        waiting = await self._waiting()
         done = await self.perform(waiting[0]) if waiting else None
         await self._tell()
         return done
+
+    async def _waiting(self) -> list[Run]:
+        return [run for run in await self._runs.open() if run["state"] == QUEUED]
 
     # -- what is due -----------------------------------------------------------------------------------
 
@@ -240,6 +252,8 @@ class Trainer:
         await self._runs.let_go(self._owner)
         await self._runs.forget_old()
         if done is not None:
+            # Trees and tables held in rings are not for the young collections that this process makes.
+            await asyncio.to_thread(gc.collect)
             self._note(done, ended_ms)
             if done["target"] == "conversion":
                 self._n_new = 0

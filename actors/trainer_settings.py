@@ -28,6 +28,8 @@ class TrainerSettings:
     seed: int = 0
     params: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     tick_ms: int = 1_000
+    read_ms: int = 0
+    """How often the journal is read, where nothing waits for it; 0: at every tick."""
     grace_ms: int = 60_000
     """What is waited beyond a conversion's window before nothing having come counts as a negative."""
     stale_ms: int = 120_000

@@ -23,7 +23,7 @@ from engine.track import MAX_CLAIMS, Track
 from engine.world import CHALLENGER, World
 
 FORMAT: Final = 1
-ENGINE_VERSION: Final = "2"
+ENGINE_VERSION: Final = "3"
 """Raised when `decide` changes what it answers for the same inputs."""
 
 SIGNALS, SEGMENTS, DECISION, REWARD, SUPERSEDED = "s", "g", "d", "r", "x"

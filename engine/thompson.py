@@ -9,11 +9,20 @@ from typing import Final
 
 import numpy as np
 
-_REACH: Final = 4.5
-"""Deviations from a mean that are looked at; what lies beyond weighs 3e-6."""
-_SEGMENT: Final = 6.0
-"""Width, in the smallest deviation, that one set of nodes covers: the error stays below 2e-4 (measured)."""
-_NODES: Final = tuple((float(x), float(w)) for x, w in zip(*np.polynomial.legendre.leggauss(9), strict=True))
+Nodes = tuple[tuple[float, float], ...]
+
+_REACH: Final = 3.9
+"""Deviations from a mean that are looked at; what lies beyond weighs 5e-5."""
+_DENSITY: Final = 1.5
+"""Nodes a smallest deviation: the error of a share stays below 3e-4 (measured)."""
+_MOST: Final = 20
+"""Nodes of a segment; what needs more is cut into several, of 9 nodes each."""
+_RULES: Final = tuple(
+    tuple((float(x), float(w)) for x, w in zip(*np.polynomial.legendre.leggauss(n), strict=True))
+    for n in range(1, _MOST + 1)
+)
+"""Nodes and weights of Gauss–Legendre, the rule of n nodes at n − 1."""
+_NODES: Final = _RULES[8]
 _ROOT_HALF: Final = math.sqrt(0.5)
 
 
@@ -21,8 +30,8 @@ def winning(beliefs: Sequence[tuple[float, float]], floor: float) -> list[float]
     """P(i is worth most, and more than `floor`) for independent normal beliefs (mean, deviation > 0).
 
     P(i) = ∫ φᵢ(x) ∏_{j≠i} Φⱼ(x) dx over x > floor, as ∫ (φᵢ/Φᵢ) ∏ⱼ Φⱼ: every Φⱼ is computed once a node, so that the
-    cost grows with the number of beliefs and not with its square. Gauss–Legendre with 9 nodes a segment. Source:
-    Thompson (1933); Russo et al., "A tutorial on Thompson sampling" (2018).
+    cost grows with the number of beliefs and not with its square. By Gauss–Legendre, with as many nodes as the finest
+    belief asks for. Source: Thompson (1933); Russo et al., "A tutorial on Thompson sampling" (2018).
     """
     # Below its reach some belief is all but sure to be higher; a belief that ends there never wins and hinders nobody.
     low = max(floor, max((m - _REACH * d for m, d in beliefs), default=floor))
@@ -37,9 +46,9 @@ def winning(beliefs: Sequence[tuple[float, float]], floor: float) -> list[float]
     exp, erfc = math.exp, math.erfc
     sums = [0.0] * len(alive)
     places = range(len(alive))
-    for start, end in _segments([beliefs[i] for i, _, _ in alive], low):
+    for start, end, nodes in _segments([beliefs[i] for i, _, _ in alive], low):
         middle, half = 0.5 * (start + end), 0.5 * (end - start)
-        for node, weight in _NODES:
+        for node, weight in nodes:
             x = middle + half * node
             product, ratios = weight * half, []
             for _, m, scale in alive:
@@ -55,14 +64,11 @@ def winning(beliefs: Sequence[tuple[float, float]], floor: float) -> list[float]
     return shares
 
 
-def _segments(beliefs: Sequence[tuple[float, float]], low: float) -> list[tuple[float, float]]:
-    """Where to put nodes: even segments where the deviations are alike, else between the reaches of each belief."""
-    high = max(m + _REACH * d for m, d in beliefs)
-    finest = min(d for _, d in beliefs)
-    n = math.ceil((high - low) / (_SEGMENT * finest))
-    if n <= 4:
-        edges = [low + (high - low) * k / n for k in range(n + 1)]
-    else:
-        near = {x for m, d in beliefs for k in (-_REACH, -2.0, 0.0, 2.0, _REACH) if low < (x := m + k * d) < high}
-        edges = [low, *sorted(near), high]
-    return [(a, b) for a, b in pairwise(edges) if b > a]
+def _segments(beliefs: Sequence[tuple[float, float]], low: float) -> list[tuple[float, float, Nodes]]:
+    """Where to put nodes: over all at once where the deviations are alike, else between the reaches of each belief."""
+    high = max([m + _REACH * d for m, d in beliefs])
+    n = math.ceil(_DENSITY * (high - low) / min([d for _, d in beliefs]))
+    if n <= _MOST:
+        return [(low, high, _RULES[n - 1])]
+    near = {x for m, d in beliefs for k in (-_REACH, -2.0, 0.0, 2.0, _REACH) if low < (x := m + k * d) < high}
+    return [(a, b, _NODES) for a, b in pairwise([low, *sorted(near), high]) if b > a]

@@ -188,7 +188,9 @@ class Training(Branch):
     churn_every_h: float = Field(default=24, gt=0)
     seed: int = 0
     tick_s: float = Field(default=1, gt=0)
-    """How often the trainer looks for new examples and for what was asked."""
+    """How often the trainer looks for what was asked."""
+    read_s: float = Field(default=4, ge=0)
+    """How often it reads what there is to learn from: at full load once a second would cost half as much again."""
 
 
 class Rollout(Branch):

@@ -21,6 +21,7 @@ def trainer_options(settings: Settings, redis_url: str) -> TrainerOptions:
     trainer = TrainerSettings(
         cadence=cadence, window_rows=given.window_rows, memory_bytes=given.memory_mb * 1024 * 1024,
         fewest_rows=given.fewest_rows, churn=given.churn, seed=given.seed, tick_ms=int(given.tick_s * 1000),
+        read_ms=int(given.read_s * 1000),
         grace_ms=int(given.grace_s * 1000), processor_share=given.processor_share,
     )  # fmt: skip
     # A candidate that the trainer submits goes by the plan of the settings.

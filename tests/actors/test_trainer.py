@@ -298,3 +298,14 @@ async def test_what_is_open_is_known_without_reading_what_is_over() -> None:
     await school.runs.cancel(second)
     assert await school.runs.open() == []
     assert [run["state"] for run in await school.runs.list()] == ["submitted", "cancelled"]
+
+
+async def test_between_its_reads_the_journal_is_read_only_for_a_run_that_waits() -> None:
+    school = await School().open()
+    school.source.arrive(examples(600))
+    assert await school.trainer.step(reads=False) is None
+    assert school.source.n_rows == 0
+    await school.trainer.ask()
+    run = await school.trainer.step(reads=False)
+    assert run is not None
+    assert (run["state"], run["n_rows"]) == ("submitted", 600)

@@ -18,7 +18,7 @@ def passes(shop: Scribe, reader: Reader, pace: Pace, a_second: int, seconds: int
             shop.decide(f"{who}:{second}-{i}")
         shop.wait(1_000)
         reader.read(shop.entries[n:]).advance(shop.now_ms)
-        pace.keep(reader.attribution)
+        pace.look(reader.attribution)
 
 
 @pytest.fixture
@@ -72,6 +72,24 @@ def test_what_was_taken_on_before_a_rush_matures_with_what_came_of_it(shop: Scri
     assert later not in reader.window
 
 
+def test_a_rush_is_held_while_it_is_read(shop: Scribe, reader: Reader) -> None:
+    pace = Pace(most_per_s=20.0)
+    passes(shop, reader, pace, 10, 2)
+    n = len(shop.entries)
+    for i in range(400):
+        shop.decide(f"rush:{i}")
+    shop.wait(1_000)
+    for start in range(n, len(shop.entries), 25):
+        reader.read(shop.entries[start : start + 25])
+        pace.hold(reader.attribution, shop.now_ms)
+    held = reader.attribution.pace
+    assert held < 1 / 8
+    assert len(reader.window) < 20 + 400 // 4
+    reader.advance(shop.now_ms)
+    pace.look(reader.attribution)
+    assert reader.attribution.pace == held
+
+
 def test_a_backlog_read_at_once_was_no_rush(shop: Scribe, reader: Reader) -> None:
     pace = Pace(most_per_s=20.0)
     passes(shop, reader, pace, 10, 2)
@@ -79,7 +97,9 @@ def test_a_backlog_read_at_once_was_no_rush(shop: Scribe, reader: Reader) -> Non
     for i in range(300):
         shop.decide(f"anon:night-{i}")
         shop.wait(100)
-    reader.read(shop.entries[n:]).advance(shop.now_ms)
-    pace.keep(reader.attribution)
+    reader.read(shop.entries[n:])
+    pace.hold(reader.attribution, shop.now_ms)
+    reader.advance(shop.now_ms)
+    pace.look(reader.attribution)
     assert reader.attribution.pace == 1.0
     assert len(reader.window) == 320
