@@ -208,8 +208,8 @@ class Learning:
             try:
                 now_ms = self._clock()
                 # The ends are asked first: it is cheap, and most of the time most partitions have nothing new.
-                ends = await self._journal.lasts(self._n_partitions)
                 partitions = sorted(only) if only is not None else range(self._n_partitions)
+                ends = dict(zip(partitions, await self._ends_of(only), strict=True))
                 for start in range(0, len(partitions), AT_ONCE):
                     some = partitions[start : start + AT_ONCE]
                     found = await asyncio.gather(*(self._next(partition, ends[partition]) for partition in some))
@@ -234,6 +234,11 @@ class Learning:
             await self._save()
 
     # -- reading ---------------------------------------------------------------------------------------
+
+    async def _ends_of(self, only: Collection[int] | None) -> list[Position | None]:
+        if only is None:
+            return await self._journal.lasts(self._n_partitions)
+        return list(await asyncio.gather(*(self._journal.last(partition) for partition in sorted(only))))
 
     async def _next(self, partition: int, end: Position | None) -> list[Row]:
         """What comes next in a partition that ended there when it was looked at."""
