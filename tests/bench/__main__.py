@@ -1,7 +1,8 @@
 """`make bench`: every part in turn, a table for each, `bench.json` at the end. `ONLY=decide,batch` runs some of them.
 
 `BENCH_SECONDS` is how long each measurement lasts (4), `BENCH_PROFILES` the profiles of memory and recovery (100,000),
-`FULL=1` adds what takes longer: a million known profiles, and the store under full load for `BENCH_MINUTES` (30).
+`FULL=1` adds what takes longer: a million known profiles, a million rows, twice as many simulated rollouts, and the
+store under full load for `BENCH_MINUTES` (30).
 No figure makes it fail; a row only says whether it holds.
 """
 
@@ -34,7 +35,7 @@ from tests.bench import (
     unit_costs,
 )
 from tests.bench.competitors import Kairos
-from tests.bench.load import need_wrk
+from tests.bench.load import full, need_wrk
 from tests.bench.rows import Row, machine, measured, show, write
 
 OUT = Path("bench.json")
@@ -75,7 +76,7 @@ def main() -> int:
     unknown = [name for name in asked if name not in PARTS]
     if unknown:
         sys.exit(f"error: no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
-    names = asked or [name for name in PARTS if name not in LONG or os.environ.get("FULL") == "1"]
+    names = asked or [name for name in PARTS if name not in LONG or full()]
     first, found, broken = machine(), [], []
     began = time.monotonic()
     for name in names:

@@ -35,6 +35,11 @@ def seconds() -> float:
     return float(os.environ.get("BENCH_SECONDS", "4"))
 
 
+def full() -> bool:
+    """Whether what takes longer is wanted too: `FULL=1`."""
+    return os.environ.get("FULL") == "1"
+
+
 def need_wrk() -> None:
     """Ends the program with the package's name where wrk is missing."""
     if shutil.which("wrk") is None:

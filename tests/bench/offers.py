@@ -18,7 +18,7 @@ from engine.track import Track
 from engine.world import World
 from tests.bench import shop
 from tests.bench.competitors import Kairos
-from tests.bench.load import drive
+from tests.bench.load import drive, seconds
 from tests.bench.rows import Row, at_most, measured, ratio
 from tests.engine.builders import T0, signal
 
@@ -87,4 +87,4 @@ def _over_http(n: int, kairos: Kairos) -> float:
         answer = client.put("/v1/campaigns", content=orjson.dumps(book(n)))
         answer.raise_for_status()
     bodies = shop.decide_bodies(shop.visitors())
-    return drive(kairos.url, bodies, 1).p50_ms
+    return drive(kairos.url, bodies, 1, seconds() / 2).p50_ms

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import time
 import zlib
@@ -16,7 +15,7 @@ from actors.valkey_client import connect, snapshots_key
 from engine.ids import anon_track, partition_of
 from tests.bench import shop
 from tests.bench.competitors import Kairos
-from tests.bench.load import drive, seconds
+from tests.bench.load import drive, full, seconds
 from tests.bench.rows import Row, at_least, measured, ratio
 
 N_PARTITIONS = 64
@@ -31,7 +30,7 @@ def rows() -> list[Row]:
     At the end they are taken away again and the first figure is measured once more: what time alone does to the rate
     (the visitors' histories grow with every decision) is not held against the number of profiles.
     """
-    sizes = [100_000, 1_000_000] if os.environ.get("FULL") == "1" else [100_000]
+    sizes = [100_000, 1_000_000] if full() else [100_000]
     rates: dict[int, float] = {}
     loaded: dict[int, tuple[float, float]] = {}
     with Kairos(shop.model()) as kairos:

@@ -1,6 +1,7 @@
 """The rule of rollouts on simulated users: equal models, bad ones, power; and how soon a rollback reaches every shard.
 
-`BENCH_ROLLOUTS` is the number of A/A rollouts (2,000, some two minutes), a twentieth of it that of every other row.
+`BENCH_ROLLOUTS` is the number of A/A rollouts (1,000, some minute; 2,000 with `FULL=1`), a twentieth of it that of
+every other row.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from multiprocessing import get_context
 
 from tests.bench import shop
 from tests.bench.competitors import Kairos
+from tests.bench.load import full
 from tests.bench.rows import Row, at_most, measured
 from training.rollout import Phase
 from training.rollout_plan import Plan, Stage
@@ -37,7 +39,7 @@ def rows() -> list[Row]:
 
 def simulated() -> list[Row]:
     """What needs no Kairos, on all cores."""
-    n = int(os.environ.get("BENCH_ROLLOUTS", "2000"))
+    n = int(os.environ.get("BENCH_ROLLOUTS", "2000" if full() else "1000"))
     parts = ((_equal, n), (_power, max(5, n // 20)), (_bad, max(5, n // 20)), (_alone, max(5, n // 40)))
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         found = [pool.submit(part, times) for part, times in parts]

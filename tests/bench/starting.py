@@ -22,7 +22,7 @@ def rows() -> list[Row]:
         found += _steps("cold", kairos, 60)
         kairos.again()
         found += _steps("warm", kairos, 35)
-        found += _idle(kairos, min(20.0, 5 * seconds()))
+        found += _idle(kairos, min(12.0, 3 * seconds()))
     return found
 
 

@@ -15,16 +15,16 @@ from typing import Final
 from tests.bench import shop
 from tests.bench.competitors import Kairos
 from tests.bench.lesson import refit_s
-from tests.bench.load import Load, drive, seconds
+from tests.bench.load import Load, drive, full, seconds
 from tests.bench.rows import Row, at_most, measured, ratio
 from tests.serving.running import ROOT
 
-ROWS: Final = int(os.environ.get("BENCH_ROWS", "1000000"))
+ROWS: Final = int(os.environ.get("BENCH_ROWS", "1000000" if full() else "300000"))
 BESIDE: Final = 200_000
 """Rows of the retraining that runs beside the visitors."""
 SHARE: Final = 0.3
 CONNECTIONS: Final = 32
-N_ROUNDS: Final = 5
+N_ROUNDS: Final = 4
 
 
 def rows() -> list[Row]:
