@@ -260,7 +260,7 @@ class Learning:
             if self.attribution.n_opened >= TOGETHER:
                 self._keep(told)
                 if self._pace is not None:
-                    self._pace.hold(self.attribution, now_ms)
+                    self._pace.hold(self.attribution, now_ms - self.settings.slack_ms)
             at = self.offsets[partition]
             if not rows or end is None or (at is not None and at >= end):
                 # Its end was reached: nothing received before the look is still to come, but for what is on its way.

@@ -30,6 +30,7 @@ def to_bytes(attribution: Attribution, window: Window, extra: dict[str, Any]) ->
         "joining": attribution.joining.to_list(),
         "loose": [[key, [[ms, _to_list(fact)] for ms, fact in facts]] for key, facts in attribution.loose.items()],
         "share": attribution.share,
+        "pace": attribution.pace,
         "forgotten": list(attribution.forgotten.items()),
         "counts": attribution.counts,
         "extra": extra,
@@ -57,7 +58,7 @@ def from_bytes(blob: bytes, attribution: Attribution, capacity: int) -> tuple[Wi
     attribution.orders = {name: Order.from_list(row) for name, row in state["orders"].items()}
     attribution.joining = Joining.from_list(state["joining"])
     attribution.loose = {key: [(ms, _from_list(fact)) for ms, fact in facts] for key, facts in state["loose"]}
-    attribution.share = state.get("share", 1.0)
+    attribution.share, attribution.pace = state.get("share", 1.0), state.get("pace", 1.0)
     attribution.forgotten = dict(state["forgotten"])
     for case in _cases(state["cases"]):
         attribution.cases[case.key] = case

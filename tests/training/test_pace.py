@@ -8,6 +8,7 @@ from engine.sticky import bucket
 from tests.engine.builders import MINUTE
 from tests.training.journals import Reader, Scribe
 from training.pace import Pace
+from training.saved_state import from_bytes, to_bytes
 
 
 def passes(shop: Scribe, reader: Reader, pace: Pace, a_second: int, seconds: int, who: str = "anon") -> None:
@@ -39,6 +40,9 @@ def test_of_a_rush_the_same_profiles_are_learned_from_and_of_quiet_times_all(sho
     share = reader.attribution.pace
     assert share in (1 / 8, 1 / 16)
     n = len(reader.window)
+    again = Reader()
+    assert from_bytes(to_bytes(reader.attribution, reader.window, {}), again.attribution, 10_000) is not None
+    assert again.attribution.pace == share
     shop.decide("rush:back")
     passes(shop, reader, pace, 100, 2, "on")
     new = {reader[key].track for key in list(reader.window)[n:]}
