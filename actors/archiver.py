@@ -8,13 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import orjson
-
 from actors.archive import Archive
 from actors.archive_settings import ArchiveSettings
 from actors.scrubbing import Scrubbing
 from actors.segment import Row
-from actors.segment_records import Unwanted
+from actors.segment_records import Unwanted, heads_in
 from actors.segment_upkeep import SegmentUpkeep
 from actors.segments import Segments
 from actors.stores import Journal, Position, Scrub
@@ -271,5 +269,4 @@ class Archiver:
 
 def is_before(payload: bytes, before_ms: int) -> bool:
     """Whether an entry was received before a time; one that holds nothing dated is as old as what stands before it."""
-    times = [record[2] for record in orjson.loads(payload)[1:] if record is not None]
-    return not times or max(times) < before_ms
+    return max([head.received_ms for head in heads_in(payload)], default=-1) < before_ms

@@ -22,7 +22,7 @@ from actors.stores import Journal, Position, Versions
 from engine.book import compile_book, load_book
 from engine.compiled import CompiledBook
 from engine.errors import InvalidInput, KairosError
-from engine.record import DECISION, FORGOTTEN, Record, forgotten_mark
+from engine.record import DECISION, FORGOTTEN, Record, forgotten_mark, only_head
 from training.attribution import GRACE_MS, Attribution
 from training.example import Example
 from training.keeping import keep_what_matures
@@ -251,10 +251,14 @@ class Learning:
     ) -> None:
         for _ in range(self.settings.rounds):
             for position, payload in rows:
-                # One by one: what is taken apart is let go while it is still in the processor's cache.
-                records = orjson.loads(payload)[1:]
-                await self._prepare(records)
-                self.attribution.observe(partition, position, records)
+                head = only_head(payload)
+                if head is not None and head.kind == DECISION and self.attribution.passes_over(head.track):
+                    self.attribution.pass_over(partition, head.received_ms)
+                else:
+                    # One by one: what is taken apart is let go while it is still in the processor's cache.
+                    records = orjson.loads(payload)[1:]
+                    await self._prepare(records)
+                    self.attribution.observe(partition, position, records)
                 self.offsets[partition] = position
             self.n_entries += len(rows)
             if self.attribution.n_opened >= TOGETHER:

@@ -24,7 +24,7 @@ from engine.errors import Unavailable
 
 MAGIC: Final = b"KSEG1\n"
 BLOCK_BYTES: Final = 128 * 1024
-LEVEL: Final = 3
+LEVEL: Final = 1
 _HEAD: Final = struct.Struct(">QQI")
 _LENGTH: Final = struct.Struct(">I")
 TRAILER: Final = _LENGTH.size + len(MAGIC)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from actors.segment import Row
 from actors.segment_name import DECISIONS, OTHER, SIGNALS
 from actors.stores import Position
-from engine.record import DECISION, FORMAT, REWARD, SEGMENTS, SUPERSEDED, VISIT, Record
+from engine.record import DECISION, FORMAT, REWARD, SEGMENTS, SUPERSEDED, VISIT, Head, Record, only_head
 from engine.record import SIGNALS as SIGNALS_RECORD
 
 KIND_OF: Final = {
@@ -22,12 +22,15 @@ Unwanted = Callable[[Position, int, Record], bool]
 """Whether a record is to go, by the position of its entry and its index there."""
 
 
-def records_in(payload: bytes) -> list[Any]:
-    """The records of an entry that are still there."""
-    return [record for record in orjson.loads(payload)[1:] if record is not None]
+def heads_in(payload: bytes) -> list[Head]:
+    """How the records of an entry begin that are still there."""
+    head = only_head(payload)
+    if head is not None:
+        return [head]
+    return [Head(*record[:3]) for record in orjson.loads(payload)[1:] if record is not None]
 
 
-def kind_of(record: Record) -> str:
+def kind_of(record: Record | Head) -> str:
     """The kind of a record as far as retention tells them apart."""
     return KIND_OF.get(record[0], OTHER)
 

@@ -12,7 +12,7 @@ from typing import Final
 from actors.archive_settings import DAY_MS
 from actors.segment import BLOCK_BYTES, Block, DamagedSegment, Row, SegmentForm, mark, pack_block, unpack_block
 from actors.segment_name import OTHER, SegmentName
-from actors.segment_records import Unwanted, kind_of, records_in, without
+from actors.segment_records import Unwanted, heads_in, kind_of, without
 from actors.segments import Segments, take
 from actors.stores import Position
 from engine.errors import Fenced, Unavailable
@@ -236,7 +236,7 @@ def _may_name(block: Block, marks: Collection[int] | None) -> bool:
 
 
 def _marks(rows: Iterable[Row]) -> frozenset[int]:
-    return frozenset(mark(record[1]) for _, payload in rows for record in records_in(payload))
+    return frozenset(mark(head.track) for _, payload in rows for head in heads_in(payload))
 
 
 def _unpacked(blocks: list[Packed]) -> list[Row]:

@@ -23,7 +23,7 @@ from actors.segment import (
     unpack_block,
 )
 from actors.segment_name import SegmentName, folder, in_force
-from actors.segment_records import kind_of, records_in
+from actors.segment_records import heads_in, kind_of
 from actors.stores import Position
 
 FIRST_GUESS: Final = 32 * 1024
@@ -98,10 +98,10 @@ class Segments:
         block: list[Row] = []
         size = since_pause = 0
         for row in rows:
-            for record in records_in(row[1]):
-                marks.add(mark(record[1]))
-                kinds.add(kind_of(record))
-                times.add(record[2])
+            for head in heads_in(row[1]):
+                marks.add(mark(head.track))
+                kinds.add(kind_of(head))
+                times.add(head.received_ms)
             block.append(row)
             size += len(row[1])
             since_pause += len(row[1])

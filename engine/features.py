@@ -120,7 +120,7 @@ def past_averages(track: Track, current: Session | None) -> tuple[list[float], i
 
 def carts_left(track: Track, current: Session | None) -> int:
     """In how many sessions before the current one a cart was left."""
-    return track.n_carts_left + sum(session.left_cart for session in track.sessions if session is not current)
+    return track.n_carts_left + sum([session.left_cart for session in track.sessions if session is not current])
 
 
 def bought(track: Track) -> tuple[int, float, int]:
@@ -182,7 +182,7 @@ def profile_features(track: Track, now_ms: int, cart: tuple[dict[str, list[float
         float(carts_left(track, session)) if n_past else 0.0,
         float(n_bought), value,
         max(0, now_ms - bought_ms) / DAY_MS if n_bought else NAN,
-        float(sum(len(times) for times in track.served.values())) if track.served else 0.0,
+        float(sum(map(len, track.served.values()))) if track.served else 0.0,
         float(sum(track.offer_clicks.values())) if track.offer_clicks else 0.0,
     ]  # fmt: skip
 

@@ -34,7 +34,7 @@ def winning(beliefs: Sequence[tuple[float, float]], floor: float) -> list[float]
     belief asks for. Source: Thompson (1933); Russo et al., "A tutorial on Thompson sampling" (2018).
     """
     # Below its reach some belief is all but sure to be higher; a belief that ends there never wins and hinders nobody.
-    low = max(floor, max((m - _REACH * d for m, d in beliefs), default=floor))
+    low = max([floor, *[m - _REACH * d for m, d in beliefs]])
     alive = [(i, m, _ROOT_HALF / d) for i, (m, d) in enumerate(beliefs) if m + _REACH * d > low]
     shares = [0.0] * len(beliefs)
     if not alive:

@@ -83,6 +83,16 @@ class Attribution:
         if self._to_forget:
             self._forget()
 
+    def passes_over(self, root: str) -> bool:
+        """Whether a decision of a profile is left out, and ends no visit that was taken on before."""
+        share = min(self.share, self.pace)
+        return share < 1.0 and not self.joining.visits_of(root) and not _within(share, root)
+
+    def pass_over(self, partition: int, received_ms: int) -> None:
+        """A decision that is passed over has been read."""
+        self.counts["left_out"] += 1
+        self.watermarks[partition] = max(self.watermarks[partition], received_ms)
+
     def advance(self, partition: int, watermark_ms: int) -> None:
         """All that this partition received before a time has been read; what all of them are past, matures."""
         self.watermarks[partition] = max(self.watermarks[partition], watermark_ms)
@@ -162,8 +172,8 @@ class Attribution:
 
     def _superseded_visits(self, record: Record) -> None:
         # A visit is one without a decision: once one is taken, what follows is no longer what comes of showing nothing.
-        for case in self.joining.cases_of(record[1]):
-            if case.goal.visit and case.root == record[1] and case.covers(record[2]):
+        for case in self.joining.visits_of(record[1]):
+            if case.covers(record[2]):
                 self._withdraw(case)
 
     def _fact(self, case: Case, *facts: str) -> None:

@@ -19,6 +19,7 @@ class Joining:
         self.links: dict[str, dict[str, list[int]]] = {}
         """track → root it was linked to → when."""
         self._cases: dict[str, list[Case]] = {}
+        self._visits: dict[str, list[Case]] = {}
         self._events: dict[str, list[tuple[Event, str | None]]] = {}
         self._newest: dict[str, int] = {}
         """identity → a time that none of its events is after: most decisions come after all that is known, and the
@@ -32,13 +33,23 @@ class Joining:
         """The cases that an identity leads to."""
         return list(self._cases.get(identity, ()))
 
+    def visits_of(self, root: str) -> list[Case]:
+        """The cases of a profile that are visits without a decision."""
+        return list(self._visits.get(root, ()))
+
     def add_case(self, case: Case) -> None:
         """Have a case found by its root, and by what that has been linked to."""
         for identity in self._linked(case.root):
             self._cases.setdefault(identity, []).append(case)
+        if case.goal.visit:
+            self._visits.setdefault(case.root, []).append(case)
 
     def remove_case(self, case: Case) -> None:
         """Have it found no more."""
+        if case.goal.visit and case in (visits := self._visits.get(case.root, [])):
+            visits.remove(case)
+            if not visits:
+                del self._visits[case.root]
         for identity in self._linked(case.root):
             held = self._cases.get(identity)
             if held is not None and case in held:
