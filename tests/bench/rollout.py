@@ -1,6 +1,6 @@
 """The rule of rollouts on simulated users: equal models, bad ones, power; and how soon a rollback reaches every shard.
 
-`BENCH_ROLLOUTS` is the number of A/A rollouts (1,000, some minute; 2,000 with `FULL=1`), a twentieth of it that of
+`BENCH_ROLLOUTS` is the number of A/A rollouts (800, some minute; 2,000 with `FULL=1`), a twentieth of it that of
 every other row.
 """
 
@@ -39,7 +39,7 @@ def rows() -> list[Row]:
 
 def simulated() -> list[Row]:
     """What needs no Kairos, on all cores."""
-    n = int(os.environ.get("BENCH_ROLLOUTS", "2000" if full() else "1000"))
+    n = int(os.environ.get("BENCH_ROLLOUTS", "2000" if full() else "800"))
     parts = ((_equal, n), (_power, max(5, n // 20)), (_bad, max(5, n // 20)), (_alone, max(5, n // 40)))
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         found = [pool.submit(part, times) for part, times in parts]

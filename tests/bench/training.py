@@ -24,7 +24,7 @@ BESIDE: Final = 200_000
 """Rows of the retraining that runs beside the visitors."""
 SHARE: Final = 0.3
 CONNECTIONS: Final = 32
-N_ROUNDS: Final = 4
+N_ROUNDS: Final = 3
 
 
 def rows() -> list[Row]:
