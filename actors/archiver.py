@@ -269,4 +269,4 @@ class Archiver:
 
 def is_before(payload: bytes, before_ms: int) -> bool:
     """Whether an entry was received before a time; one that holds nothing dated is as old as what stands before it."""
-    return max([head.received_ms for head in heads_in(payload)], default=-1) < before_ms
+    return all(head.received_ms < before_ms for head in heads_in(payload))

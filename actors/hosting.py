@@ -51,10 +51,10 @@ def epoch_ms() -> int:
 
 
 def spare_the_collector() -> None:
-    """Let a process that serves collect its young objects only.
+    """Let a process collect its young objects only.
 
     Profiles hold no cycles. A full collection over 100,000 of them would stop a shard for a good part of a second; in
-    an ingress collections took 7 % of its time (measured).
+    an ingress collections took 7 % of its time, in a trainer at full load 16 %, and found next to nothing (measured).
     """
     gc.freeze()
     gc.set_threshold(20_000, 50, 100_000)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -73,8 +74,8 @@ class LearningSettings:
     save_every_ms: int = 60_000
     rounds: int = 8
     """Chunks of a partition that are read at most before others are told what is new."""
-    filled_in_s: float = 0.0
-    """In less than this the window is not filled anew: of more decisions than that, a sample is learned from."""
+    most_per_s: float = math.inf
+    """Examples a second: where more could be taken on, they are those of a sample of the profiles."""
 
 
 class Learning:
@@ -109,8 +110,7 @@ class Learning:
         self.offsets: list[Position | None] = [None] * self._n_partitions
         self.window = Window(self.settings.window_rows)
         self.attribution = Attribution(self._n_partitions, self._books.get, self._mark, self.settings.grace_ms)
-        filled_in_s = self.settings.filled_in_s
-        self._pace = Pace(self.settings.window_rows / filled_in_s) if filled_in_s else None
+        self._pace = Pace(self.settings.most_per_s)
 
     def _mark(self, track: str) -> int:
         return forgotten_mark(self._key, track)
@@ -137,7 +137,7 @@ class Learning:
         return {
             "entries": self.n_entries,
             "examples": len(self.window),
-            "share": min(self.attribution.share, self.attribution.pace),
+            "share": self.attribution.taken_share,
             "matured": self.window.n_matured,
             "watermark_ms": watermark_ms or None,
             "behind_ms": max(0, self._clock() - watermark_ms) if watermark_ms else None,
@@ -174,7 +174,7 @@ class Learning:
 
     async def ends(self) -> list[Position | None]:
         """Where the journals of all partitions end now."""
-        return list(await self._journal.lasts(self._n_partitions))
+        return list(await self._journal.lasts(range(self._n_partitions)))
 
     async def pass_over(self, ends: Sequence[Position | None], kept: Collection[int], *, anew: bool) -> None:
         """Leave what lies before these ends unread, but for the partitions `kept`.
@@ -209,7 +209,7 @@ class Learning:
                 now_ms = self._clock()
                 # The ends are asked first: it is cheap, and most of the time most partitions have nothing new.
                 partitions = sorted(only) if only is not None else range(self._n_partitions)
-                ends = dict(zip(partitions, await self._ends_of(only), strict=True))
+                ends = dict(zip(partitions, await self._journal.lasts(partitions), strict=True))
                 for start in range(0, len(partitions), AT_ONCE):
                     some = partitions[start : start + AT_ONCE]
                     found = await asyncio.gather(*(self._next(partition, ends[partition]) for partition in some))
@@ -218,8 +218,7 @@ class Learning:
             finally:
                 # Also where the store fails: what was read is passed by the offsets.
                 self._keep(told)
-                if self._pace is not None:
-                    self._pace.look(self.attribution)
+                self._pace.look(self.attribution)
                 if told:
                     for subscriber in self._subscribers:
                         subscriber.take(told)
@@ -235,11 +234,6 @@ class Learning:
 
     # -- reading ---------------------------------------------------------------------------------------
 
-    async def _ends_of(self, only: Collection[int] | None) -> list[Position | None]:
-        if only is None:
-            return await self._journal.lasts(self._n_partitions)
-        return list(await asyncio.gather(*(self._journal.last(partition) for partition in sorted(only))))
-
     async def _next(self, partition: int, end: Position | None) -> list[Row]:
         """What comes next in a partition that ended there when it was looked at."""
         if end is None or end == self.offsets[partition]:
@@ -252,8 +246,8 @@ class Learning:
         for _ in range(self.settings.rounds):
             for position, payload in rows:
                 head = only_head(payload)
-                if head is not None and head.kind == DECISION and self.attribution.passes_over(head.track):
-                    self.attribution.pass_over(partition, head.received_ms)
+                if head is not None and head.kind == DECISION and self.attribution.leaves_out(head.track):
+                    self.attribution.leave_out(partition, head.received_ms)
                 else:
                     # One by one: what is taken apart is let go while it is still in the processor's cache.
                     records = orjson.loads(payload)[1:]
@@ -263,8 +257,7 @@ class Learning:
             self.n_entries += len(rows)
             if self.attribution.n_opened >= TOGETHER:
                 self._keep(told)
-                if self._pace is not None:
-                    self._pace.hold(self.attribution, now_ms - self.settings.slack_ms)
+                self._pace.hold(self.attribution, now_ms - self.settings.slack_ms)
             at = self.offsets[partition]
             if not rows or end is None or (at is not None and at >= end):
                 # Its end was reached: nothing received before the look is still to come, but for what is on its way.

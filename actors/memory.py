@@ -79,8 +79,8 @@ class MemoryJournal:
     async def last(self, partition: int) -> Position | None:
         return self._last.get(partition)
 
-    async def lasts(self, n_partitions: int) -> list[Position | None]:
-        return [self._last.get(partition) for partition in range(n_partitions)]
+    async def lasts(self, partitions: Sequence[int]) -> list[Position | None]:
+        return [self._last.get(partition) for partition in partitions]
 
     async def first(self, partition: int) -> Position | None:
         held = self._entries.get(partition)

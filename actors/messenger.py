@@ -176,7 +176,7 @@ class Messenger:
             else:
                 # What was before the destination was named is not news to it.
                 n = (await self._stores.table.read()).n_partitions
-                last = await self._stores.journal.lasts(n)
+                last = await self._stores.journal.lasts(range(n))
                 offsets = [None if at is None else list(at) for at in last]
                 self._revs[name] = 0
                 self._told[name] = {"offsets": offsets, "delivered": 0, "failed_tries": 0, "dead": 0}

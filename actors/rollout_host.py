@@ -124,7 +124,7 @@ class RolloutHost:
         learning.subscribe(rollouts)
         if not await learning.resume():
             # Of what was decided before the first rollout there is nothing to learn here.
-            learning.offsets = await stores.journal.lasts(n_partitions)
+            learning.offsets = await stores.journal.lasts(range(n_partitions))
         await rollouts.begin()
         return learning
 

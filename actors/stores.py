@@ -80,8 +80,8 @@ class Journal(Protocol):
         """The last position ever written, also when it has been trimmed away; None for a journal never written."""
         ...
 
-    async def lasts(self, n_partitions: int) -> list[Position | None]:
-        """`last` of every partition from 0 on, asked at once: what whoever reads all of them begins with."""
+    async def lasts(self, partitions: Sequence[int]) -> list[Position | None]:
+        """`last` of each of these partitions, asked at once: what whoever reads several of them begins with."""
         ...
 
     async def first(self, partition: int) -> Position | None:

@@ -6,7 +6,6 @@ Nothing here reaches a visitor: a candidate goes to the rollout, and whatever go
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -252,8 +251,6 @@ class Trainer:
         await self._runs.let_go(self._owner)
         await self._runs.forget_old()
         if done is not None:
-            # Trees and tables held in rings are not for the young collections that this process makes.
-            await asyncio.to_thread(gc.collect)
             self._note(done, ended_ms)
             if done["target"] == "conversion":
                 self._n_new = 0

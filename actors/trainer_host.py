@@ -78,9 +78,8 @@ async def assemble(
     archive = None if options.archive is None else open_archive(options.archive)
     history = History(stores.journal, None if archive is None else Segments(archive), foreign=True)
     kept: Saves = _kept(stores, archive)
-    settings = LearningSettings(
-        window_rows=options.settings.window_rows, grace_ms=options.settings.grace_ms, filled_in_s=FILLED_IN_S
-    )
+    n_rows, grace_ms = options.settings.window_rows, options.settings.grace_ms
+    settings = LearningSettings(window_rows=n_rows, grace_ms=grace_ms, most_per_s=n_rows / FILLED_IN_S)
     n_partitions = (await stores.table.read()).n_partitions
     key = await stores.table.secret("messages")
     learning = Learning(

@@ -43,12 +43,9 @@ class ValkeyJournal:
         return [_result(reply) for reply in replies]
 
     async def last(self, partition: int) -> Position | None:
-        return (await self._lasts([partition]))[0]
+        return (await self.lasts([partition]))[0]
 
-    async def lasts(self, n_partitions: int) -> list[Position | None]:
-        return await self._lasts(range(n_partitions))
-
-    async def _lasts(self, partitions: Sequence[int]) -> list[Position | None]:
+    async def lasts(self, partitions: Sequence[int]) -> list[Position | None]:
         pipeline = self._client.pipeline(transaction=False)
         for partition in partitions:
             pipeline.xinfo_stream(journal_key(partition))

@@ -120,7 +120,7 @@ def past_averages(track: Track, current: Session | None) -> tuple[list[float], i
 
 def carts_left(track: Track, current: Session | None) -> int:
     """In how many sessions before the current one a cart was left."""
-    return track.n_carts_left + sum([session.left_cart for session in track.sessions if session is not current])
+    return track.n_carts_left + sum(session.left_cart for session in track.sessions if session is not current)
 
 
 def bought(track: Track) -> tuple[int, float, int]:

@@ -55,19 +55,14 @@ def thompson(candidates: Sequence[Candidate]) -> list[float]:
 
     Candidates without deviation are points. The draw uses these probabilities, so what is logged is what was done.
     """
-    floor = -math.inf
-    beliefs: list[tuple[float, float]] = []
-    for _, worth, deviation, _ in candidates:
-        if deviation > 0.0:
-            beliefs.append((worth, deviation))
-        else:
-            floor = max(floor, worth)
-    won = winning(beliefs, floor)
+    floor = max((c.worth for c in candidates if c.deviation <= 0.0), default=-math.inf)
+    won = iter(winning([(c.worth, c.deviation) for c in candidates if c.deviation > 0.0], floor))
+    shares = [next(won) if c.deviation > 0.0 else 0.0 for c in candidates]
     # Of the points only the best can win; equals share.
-    n_best = sum([c.deviation <= 0.0 and c.worth == floor for c in candidates])
-    left = max(0.0, 1.0 - sum(won)) / n_best if n_best else 0.0
-    each = iter(won)
-    shares = [next(each) if c.deviation > 0.0 else left if c.worth == floor else 0.0 for c in candidates]
+    left = max(0.0, 1.0 - sum(shares))
+    best = [i for i, c in enumerate(candidates) if c.deviation <= 0.0 and c.worth == floor]
+    for i in best:
+        shares[i] = left / len(best)
     total = sum(shares)
     return [s / total for s in shares]
 

@@ -83,13 +83,17 @@ class Attribution:
         if self._to_forget:
             self._forget()
 
-    def passes_over(self, root: str) -> bool:
-        """Whether a decision of a profile is left out, and ends no visit that was taken on before."""
-        share = min(self.share, self.pace)
-        return share < 1.0 and not self.joining.visits_of(root) and not _within(share, root)
+    @property
+    def taken_share(self) -> float:
+        """Of the profiles, whose decisions and visits are taken on now."""
+        return min(self.share, self.pace)
 
-    def pass_over(self, partition: int, received_ms: int) -> None:
-        """A decision that is passed over has been read."""
+    def leaves_out(self, root: str) -> bool:
+        """Whether a decision of a profile is not taken on, and ends no visit that was."""
+        return not self._takes(root) and not self.joining.visits_of(root)
+
+    def leave_out(self, partition: int, received_ms: int) -> None:
+        """A decision that is left out has been read."""
         self.counts["left_out"] += 1
         self.watermarks[partition] = max(self.watermarks[partition], received_ms)
 
@@ -129,11 +133,9 @@ class Attribution:
             if record[7][IS_BOT]:
                 # Found out meanwhile: what was decided before teaches nothing either.
                 self._event(Event(BOTS, record[2], 0, record[1]), None)
-            if self._takes(record[1]):
-                self._open(of_decision(record, f"d_{place}", self.books))
+            self._open(of_decision(record, f"d_{place}", self.books) if self._takes(record[1]) else None)
         elif kind == kinds.VISIT:
-            if self._takes(record[1]):
-                self._open(of_visit(record, f"v:{place}"))
+            self._open(of_visit(record, f"v:{place}") if self._takes(record[1]) else None)
         elif kind == kinds.REWARD:
             self._about(record[3], record[2], [record[4], float(record[5])])
         elif kind == kinds.SUPERSEDED:
@@ -147,9 +149,7 @@ class Attribution:
     # -- cases -----------------------------------------------------------------------------------------
 
     def _takes(self, root: str) -> bool:
-        takes = _within(min(self.share, self.pace), root)
-        self.counts["left_out"] += not takes
-        return takes
+        return _within(self.taken_share, root)
 
     def _open(self, taught: Taught | None) -> None:
         if taught is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from training.attribution import Attribution
+from training.keeping import LEAST_SHARE
 
 LOOK_MS: Final = 1_000
-LEAST: Final = 2.0**-20
 
 
 class Pace:
@@ -25,7 +25,7 @@ class Pace:
 
     def hold(self, attribution: Attribution, until_ms: int) -> None:
         """While all is read that was received until a time: take on half from here on, where it is too much already."""
-        if self._at is None or attribution.pace <= LEAST:
+        if self._at is None or attribution.pace <= LEAST_SHARE:
             return
         now_ms, n = self._at
         if (attribution.counts["cases"] - n) * 1000 > self._most_per_s * max(LOOK_MS, until_ms - now_ms):
@@ -39,7 +39,7 @@ class Pace:
             return
         if self._at is not None:
             rate = (n - self._at[1]) * 1000 / (now_ms - self._at[0])
-            while not self._held and rate > self._most_per_s and attribution.pace > LEAST:
+            while not self._held and rate > self._most_per_s and attribution.pace > LEAST_SHARE:
                 rate, attribution.pace = rate / 2.0, attribution.pace / 2.0
             if attribution.pace < 1.0 and rate < self._most_per_s / 4.0:
                 attribution.pace *= 2.0

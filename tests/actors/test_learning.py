@@ -20,7 +20,6 @@ from actors.stores import Stores
 from engine.errors import Unavailable
 from engine.ids import message_hash
 from engine.signals import Signal
-from engine.sticky import bucket
 from tests.actors.test_archived import SMALL, archived
 from tests.actors.test_rebuild import ANONS, USERS, erased
 from tests.actors.town import Town, scroll
@@ -272,32 +271,6 @@ async def test_a_book_that_is_gone_teaches_nothing_and_stops_nothing() -> None:
     reader = await learning(town)
     assert [e.key for e in await reader.advance()] == [kept]
     assert reader.attribution.counts["left_out"] == 1
-    await town.stop()
-
-
-async def test_more_than_can_be_kept_until_it_matures_is_sampled_by_profile() -> None:
-    town = await Town().start()
-    reader = await learning(town, window_rows=40)
-    told: dict[str, Example] = {}
-    for n in range(12):
-        for i in range(10):
-            await decided(town, f"anon:{n}-{i}")
-        told |= {e.key: e for e in await reader.advance()}
-    share = reader.attribution.share
-    assert 0.0 < share < 1.0
-    assert len(reader.window) <= 40
-    town.clock.now_ms += HOUR
-    told |= {e.key: e for e in await reader.advance()}
-    kept = {e.track for e in matured(reader).values()}
-    assert kept
-    assert all(bucket("learning", track) < share for track in kept)
-    assert all(e.withdrawn for e in told.values() if bucket("learning", e.track) >= share and not e.matured)
-    for n in range(8):
-        for i in range(4):
-            await decided(town, f"anon:later{n}-{i}")
-        town.clock.now_ms += HOUR
-        await reader.advance()
-    assert reader.attribution.share == 1.0
     await town.stop()
 
 

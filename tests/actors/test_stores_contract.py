@@ -97,8 +97,9 @@ async def test_an_earlier_epoch_stays_refused_after_everything_was_trimmed(store
 async def test_the_ends_of_all_partitions_are_asked_at_once(stores: Stores) -> None:
     await stores.journal.append([entry(1, 1, partition=0), entry(1, 2, partition=2), entry(3, 0, partition=2)])
     await stores.journal.trim(0, (9, 0))
-    assert await stores.journal.lasts(4) == [(1, 1), None, (3, 0), None]
-    assert await stores.journal.lasts(4) == [await stores.journal.last(p) for p in range(4)]
+    assert await stores.journal.lasts(range(4)) == [(1, 1), None, (3, 0), None]
+    assert await stores.journal.lasts([2, 0]) == [(3, 0), (1, 1)]
+    assert await stores.journal.lasts(range(4)) == [await stores.journal.last(p) for p in range(4)]
 
 
 async def test_trimming_keeps_what_is_at_and_after_the_given_position(stores: Stores) -> None:

@@ -37,7 +37,7 @@ def _measure(one: Competitor, seen: Seen, costs: dict[str, list[dict[str, float]
     for c in CONCURRENCY:
         parts = one.parts()
         before, rungs = cpu_s(parts), one.rungs() if isinstance(one, Kairos) else {}
-        # One after the other, half as long says as much: half of the time is waiting.
+        # The median of one connection is steady sooner than the tail of many.
         load = drive(one.url, bodies, c, seconds() / 2 if c == 1 else None)
         seen.setdefault((one.name, c), []).append(load)
         if isinstance(one, Kairos):

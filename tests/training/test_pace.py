@@ -32,8 +32,14 @@ def reader() -> Reader:
     return Reader()
 
 
-def test_of_a_rush_the_same_profiles_are_learned_from_and_of_quiet_times_all(shop: Scribe, reader: Reader) -> None:
-    pace = Pace(most_per_s=20.0)
+@pytest.fixture
+def pace() -> Pace:
+    return Pace(most_per_s=20.0)
+
+
+def test_of_a_rush_the_same_profiles_are_learned_from_and_of_quiet_times_all(
+    shop: Scribe, reader: Reader, pace: Pace
+) -> None:
     passes(shop, reader, pace, 10, 3)
     assert (reader.attribution.pace, len(reader.window)) == (1.0, 30)
     passes(shop, reader, pace, 100, 5, "rush")
@@ -51,8 +57,7 @@ def test_of_a_rush_the_same_profiles_are_learned_from_and_of_quiet_times_all(sho
     assert reader.attribution.pace == 1.0
 
 
-def test_what_was_taken_on_before_a_rush_matures_with_what_came_of_it(shop: Scribe, reader: Reader) -> None:
-    pace = Pace(most_per_s=20.0)
+def test_what_was_taken_on_before_a_rush_matures_with_what_came_of_it(shop: Scribe, reader: Reader, pace: Pace) -> None:
     passes(shop, reader, pace, 10, 2)
     before = {reader[key].track: key for key in reader.window}
     n = len(shop.entries)
@@ -76,8 +81,7 @@ def test_what_was_taken_on_before_a_rush_matures_with_what_came_of_it(shop: Scri
     assert later not in reader.window
 
 
-def test_a_rush_is_held_while_it_is_read(shop: Scribe, reader: Reader) -> None:
-    pace = Pace(most_per_s=20.0)
+def test_a_rush_is_held_while_it_is_read(shop: Scribe, reader: Reader, pace: Pace) -> None:
     passes(shop, reader, pace, 10, 2)
     n = len(shop.entries)
     for i in range(400):
@@ -94,8 +98,7 @@ def test_a_rush_is_held_while_it_is_read(shop: Scribe, reader: Reader) -> None:
     assert reader.attribution.pace == held
 
 
-def test_a_backlog_read_at_once_was_no_rush(shop: Scribe, reader: Reader) -> None:
-    pace = Pace(most_per_s=20.0)
+def test_a_backlog_read_at_once_was_no_rush(shop: Scribe, reader: Reader, pace: Pace) -> None:
     passes(shop, reader, pace, 10, 2)
     n = len(shop.entries)
     for i in range(300):
